@@ -1,0 +1,1 @@
+"""Tests of autoglm-tvm; the folders mirror the rooms."""
