@@ -1,0 +1,120 @@
+"""Build the native device server (``rpc/native``) for Linux arm64 or for this machine."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import subprocess
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from autoglm_tvm.rpc.cache import cached_folder
+from autoglm_tvm.rpc.runtime_libraries import (
+    arm64_libraries,
+    host_libraries,
+    include_folders,
+)
+from autoglm_tvm.targets.errors import MissingToolError, UserInputError
+from autoglm_tvm.targets.versions import PINNED_VERSIONS
+
+SOURCES = Path(__file__).resolve().parent / "native"
+EXECUTABLE = "autoglm-device-server"
+_FLAGS = ("-std=c++17", "-O2", "-Wall", "-Wextra", "-pthread")
+_COMPILE_TIMEOUT_S = 300
+
+
+@dataclass(frozen=True)
+class ServerPlatform:
+    """A kind of machine that the server is built for."""
+
+    compiler: str
+    debian_packages: str
+    libraries: Callable[[], list[Path]]
+
+
+PLATFORMS = {
+    "linux-arm64": ServerPlatform(
+        "aarch64-linux-gnu-g++", "g++-aarch64-linux-gnu libc6-dev-arm64-cross", arm64_libraries
+    ),
+    "host": ServerPlatform("g++", "g++", host_libraries),
+}
+
+
+def build_device_server(platform: str = "linux-arm64") -> Path:
+    """Return a folder with the server and the runtime libraries it needs, built once and cached.
+
+    The folder can be copied to a device as it is: the server looks for libraries beside itself.
+
+    Parameters
+    ----------
+    platform
+        ``linux-arm64`` or ``host``.
+
+    Raises
+    ------
+    UserInputError
+        There is no such platform.
+    MissingToolError
+        The compiler is missing or fails, or the runtime cannot be downloaded.
+    """
+    if platform not in PLATFORMS:
+        raise UserInputError(
+            f"no device server for {platform!r}", hint=f"choose from: {', '.join(PLATFORMS)}"
+        )
+    entry = PLATFORMS[platform]
+    compiler = shutil.which(entry.compiler)
+    if compiler is None:
+        raise MissingToolError(
+            f"the C++ compiler {entry.compiler} is missing",
+            hint=f"apt-get install {entry.debian_packages}",
+        )
+    name = f"device-server-{platform}-{_content_hash(compiler)}"
+    return cached_folder(name, lambda folder: _build(compiler, entry.libraries(), folder))
+
+
+def _content_hash(compiler: str) -> str:
+    """Return a hash of all that the server is made from."""
+    digest = hashlib.sha256()
+    for path in sorted(SOURCES.glob("*.h")) + sorted(SOURCES.glob("*.cc")):
+        digest.update(path.name.encode() + b"\0" + path.read_bytes())
+    shown = _run([compiler, "--version"])
+    digest.update(repr((_FLAGS, shown.stdout, sorted(PINNED_VERSIONS.items()))).encode())
+    return digest.hexdigest()[:16]
+
+
+def _build(compiler: str, libraries: list[Path], folder: Path) -> None:
+    for library in libraries:
+        shutil.copy(library, folder / library.name)
+    command = [
+        *[compiler, *_FLAGS],
+        *[f"-isystem{path}" for path in include_folders()],
+        *sorted(str(path) for path in SOURCES.glob("*.cc")),
+        *["-o", str(folder / EXECUTABLE), f"-L{folder}", "-Wl,-rpath,$ORIGIN"],
+        # One of them is only reached by name, at run time.
+        *["-Wl,--no-as-needed", *(f"-l:{library.name}" for library in libraries)],
+    ]
+    done = _run(command)
+    if done.returncode != 0:
+        errors = [line for line in done.stderr.splitlines() if "error" in line] or ["no message"]
+        raise MissingToolError(
+            f"the device server does not compile: {errors[0]}",
+            where=str(SOURCES),
+            hint=f"apt-get install --reinstall {_packages_of(compiler)}",
+        )
+
+
+def _packages_of(compiler: str) -> str:
+    name = Path(compiler).name
+    return next(p.debian_packages for p in PLATFORMS.values() if p.compiler == name)
+
+
+def _run(command: Sequence[str]) -> subprocess.CompletedProcess[str]:
+    try:
+        return subprocess.run(
+            command, capture_output=True, text=True, timeout=_COMPILE_TIMEOUT_S, check=False
+        )
+    except subprocess.TimeoutExpired:
+        raise MissingToolError(
+            f"{command[0]} took over {_COMPILE_TIMEOUT_S} s", hint="see what keeps the machine busy"
+        ) from None

@@ -1,0 +1,1 @@
+"""An emulated phone, and tests of it."""
