@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
-DEBIAN_PACKAGES := qemu-user-static g++-aarch64-linux-gnu libc6-dev-arm64-cross
+DEBIAN_PACKAGES := g++ lld qemu-user-static g++-aarch64-linux-gnu libc6-dev-arm64-cross
 ROOMS := artifacts compiler rpc schedules targets
 WORKERS ?= 2
 

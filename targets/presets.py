@@ -32,6 +32,7 @@ class Preset:
     features: tuple[str, ...]
     threads: int
     page_size: int
+    layout: str
     needed: tuple[str, ...]
     examples: str
 

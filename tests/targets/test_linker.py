@@ -35,16 +35,10 @@ def _export(module, target: Target, output: Path, linker: str) -> None:
     compile_for(module, target).export_library(str(output), fcompile=fcompile)
 
 
-def _skip_without(linker: str, target: Target) -> None:
-    if not any(found.found and found.kind == linker for found in find_linkers(target)):
-        pytest.skip(f"no linker '{linker}' for {target.name} here")
-
-
 @pytest.mark.parametrize("linker", [kind for kind in LINKER_KINDS if kind != "ndk"])
 @pytest.mark.parametrize("name", PRESETS)
 def test_an_exported_network_passes_the_elf_check(name: str, linker: str, tmp_path: Path):
     target = resolve_target(name)
-    _skip_without(linker, target)
     for module in (dense_module(), int8_dot_module()):
         output = tmp_path / "libtiny.so"
         _export(module, target, output, linker)
@@ -58,7 +52,6 @@ def test_the_hosts_library_loads_and_runs(linker: str, tmp_path: Path):
     from tvm import relax
 
     target = resolve_target("host")
-    _skip_without(linker, target)
     _export(dense_module(), target, tmp_path / "libtiny.so", linker)
     machine_class: Any = relax.VirtualMachine  # its annotations refuse what it takes
     machine = machine_class(tvm.runtime.load_module(str(tmp_path / "libtiny.so")), tvm.cpu())
@@ -89,7 +82,6 @@ def test_parallel_loops_of_the_hosts_library_run(tmp_path: Path):
 def test_the_same_objects_give_the_same_bytes_and_report_from_any_folder(
     linker: str, android_objects: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    _skip_without(linker, ANDROID)
     results = []
     for place in ("one", "another folder"):
         folder = tmp_path / place

@@ -28,6 +28,7 @@ def test_the_dict_for_tvm_makes_the_same_tvm_target():
         "mcpu": "cortex-a76",
         "mattr": ["+dotprod", "+fullfp16", "-rcpc", "-sve", "-sme"],
         "num-cores": 3,
+        "opt-level": 2,
     }
     attributes: Any = tvm.target.Target(config).attrs
     assert attributes["mcpu"] == "cortex-a76"

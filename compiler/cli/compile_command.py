@@ -1,0 +1,89 @@
+"""`autoglm-tvm compile`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from autoglm_tvm.compiler.cli.options import Json, parse_shapes
+
+if TYPE_CHECKING:
+    from autoglm_tvm.compiler.compile import CompileResult
+
+
+def compile_model(
+    model: Annotated[Path, typer.Argument(help="The ONNX file.")],
+    target: Annotated[
+        str, typer.Option("--target", "-t", help="A preset; `autoglm-tvm targets` lists them.")
+    ] = "android-arm64",
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Folder of the bundle.")
+    ] = None,
+    shape: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Fix an input's shape: NAME=1,3,224,224. Dimensions not fixed stay symbolic."
+        ),
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the library: lib<NAME>.so.")] = None,
+    threads: Annotated[int | None, typer.Option(help="Worker threads to schedule for.")] = None,
+    cpu: Annotated[
+        str | None, typer.Option(help="Refine the preset: an LLVM CPU, such as cortex-x3.")
+    ] = None,
+    features: Annotated[
+        str | None, typer.Option(help="Refine the preset: CPU features, such as +dotprod,-sve.")
+    ] = None,
+    layout: Annotated[str | None, typer.Option(help="Layout of activations: NCHW or NHWC.")] = None,
+    dump_dir: Annotated[
+        Path | None, typer.Option(help="Write what each stage produced to this folder.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Compile an ONNX model to a bundle: library, weights, manifest."""
+    shapes = parse_shapes(shape or [])
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    with console.status("loading TVM") as status:
+        from autoglm_tvm.compiler import compile
+
+        result = compile(
+            model,
+            target,
+            output,
+            shapes,
+            name=name,
+            threads=threads,
+            cpu=cpu,
+            features=features,
+            layout=layout,
+            dump_dir=dump_dir,
+            progress=lambda stage: status.update(f"{stage} {model.name}"),
+        )
+    if as_json:
+        typer.echo(json.dumps(result.to_json(), indent=1))
+    else:
+        _print(result)
+
+
+def _print(result: CompileResult) -> None:
+    manifest = result.bundle.manifest
+    peak = manifest.memory.activations_peak_bytes
+    lines = [
+        f"bundle   {result.directory}",
+        f"target   {manifest.target['name']} ({manifest.target['triple']})",
+        *(f"input    {spec}" for spec in manifest.inputs),
+        *(f"output   {spec}" for spec in manifest.outputs),
+        f"library  {manifest.library}, {manifest.files[manifest.library].bytes / 1e6:.2f} MB, "
+        f"{len(manifest.elf_check['checks'])} ELF checks passed",
+        f"weights  {manifest.memory.weights_bytes / 1e6:.2f} MB, memory-mapped",
+        "memory   "
+        + (f"{peak / 1e6:.2f} MB of activations at the peak" if peak is not None else "symbolic"),
+        f"kernels  {result.staged.optimised.summary()}",
+        "time     " + ", ".join(f"{name} {s:.1f} s" for name, s in result.seconds.items()),
+        *(f"note     {note}" for note in result.staged.read.notes),
+    ]
+    typer.echo("\n".join(lines))

@@ -1,0 +1,106 @@
+"""Entry point of `autoglm-tvm`: its commands; an error becomes one message and an exit code."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import sys
+import tempfile
+import traceback
+from typing import Any
+
+import typer
+
+from autoglm_tvm.compiler.cli import (
+    compile_command,
+    doctor_command,
+    inspect_command,
+    run_command,
+    targets_command,
+    verify_command,
+)
+from autoglm_tvm.targets.errors import AutoglmError, UserInputError
+
+_EPILOG = (
+    "Exit codes: 0 right; 1 a check failed; 2 the input is wrong; 3 a tool or device is missing. "
+    "--debug, before or after the command, shows the traceback of an error."
+)
+# What a shell expects of a program that Ctrl-C ended: 128 + SIGINT.
+_INTERRUPTED = 130
+_REFUSALS_OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
+# Typer exports the subclass only; its base moved when Typer took click into itself.
+_USAGE_ERROR: Any = typer.BadParameter.__base__
+
+app = typer.Typer(
+    name="autoglm-tvm",
+    help="Take an ONNX model and make it run on a phone.",
+    epilog=_EPILOG,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.command("compile")(compile_command.compile_model)
+app.command("run")(run_command.run_bundle)
+app.command("verify")(verify_command.verify_bundle)
+app.command("inspect")(inspect_command.inspect)
+app.command("targets")(targets_command.list_targets)
+app.command("doctor")(doctor_command.examine)
+
+
+def main() -> None:
+    """Run the command line and exit with its code."""
+    arguments = [item for item in sys.argv[1:] if item != "--debug"]
+    try:
+        # Not standalone: an error of usage is raised, and told in the same form as all others.
+        code = app(arguments or ["--help"], prog_name="autoglm-tvm", standalone_mode=False) or 0
+    except (KeyboardInterrupt, typer.Abort):
+        code = _INTERRUPTED
+    except Exception as error:
+        if "--debug" in sys.argv:
+            traceback.print_exc()
+        told = _for_the_user(error)
+        _report(told, as_json="--json" in arguments)
+        code = told.exit_code
+    if code == _INTERRUPTED:
+        sys.stderr.write("interrupted; nothing was left half-written\n")
+    sys.exit(code)
+
+
+def _for_the_user(error: Exception) -> AutoglmError:
+    """Return the error as one of ours: the user's, the disk's, or a defect."""
+    if isinstance(error, AutoglmError):
+        return error
+    if isinstance(error, _USAGE_ERROR):
+        return _of_usage(error)
+    kind = type(error).__name__
+    first = (str(error).strip() or kind).splitlines()[0]
+    if isinstance(error, OSError) and error.errno in _REFUSALS_OF_THE_DISK:
+        return UserInputError(
+            error.strerror or first,
+            where=str(error.filename or ""),
+            hint=f"see that the disk and {tempfile.gettempdir()} have room and that you may write "
+            "there; --debug shows what was about to be written",
+        )
+    return AutoglmError(
+        f"this is a defect of autoglm-tvm or TVM, not of your input: {kind}: {first}",
+        hint="run the same command with --debug and report the traceback",
+    )
+
+
+def _of_usage(error: Any) -> UserInputError:
+    command = error.ctx.command_path if error.ctx else "autoglm-tvm"
+    what = error.format_message().rstrip(".")
+    return UserInputError(what, where=command, hint=f"see {command} --help")
+
+
+def _report(error: AutoglmError, *, as_json: bool) -> None:
+    sys.stderr.write(f"error: {error}\n")
+    if as_json:
+        content = {"what": error.what, "where": error.where, "hint": error.hint}
+        # Standard output may be the very thing that is full.
+        with contextlib.suppress(OSError):
+            sys.stdout.write(json.dumps({"error": content, "exit_code": error.exit_code}) + "\n")
+
+
+if __name__ == "__main__":
+    main()

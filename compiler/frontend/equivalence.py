@@ -1,0 +1,114 @@
+"""Compare two forms of a model by running both in onnxruntime on the same random inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from autoglm_tvm.compiler.frontend.dtypes import numpy_dtype
+from autoglm_tvm.compiler.frontend.graph import walk_nodes
+from autoglm_tvm.compiler.frontend.infer import static_shape
+
+if TYPE_CHECKING:
+    import numpy as np
+    import onnx
+
+#: The size at which symbolic dimensions are tried.
+SYMBOLIC_SIZE = 8
+#: Models with more weights or inputs than this many bytes are not run: it would cost too much.
+LARGEST_RUN = 512 * 2**20
+#: Both forms run unfused on the same kernels, so what differs is rounding of folded constants.
+RELATIVE_TOLERANCE = {"float16": 1e-2, "bfloat16": 5e-2, "float32": 1e-3, "float64": 1e-6}
+#: Operators whose result is not a function of their inputs.
+RANDOM = (
+    "Bernoulli",
+    "Multinomial",
+    "RandomNormal",
+    "RandomNormalLike",
+    "RandomUniform",
+    "RandomUniformLike",
+)
+
+
+def difference(
+    before: onnx.ModelProto, after: onnx.ModelProto, weights: Mapping[str, np.ndarray]
+) -> str | None:
+    """Say how the results of `after` differ from those of `before`, or None.
+
+    None also where the models cannot be compared: onnxruntime refuses the first, it is too large,
+    or it draws random numbers.
+    """
+    if any(node.op_type in RANDOM for _, node in walk_nodes(before.graph)):
+        return None
+    feeds = _random_feeds(before, weights)
+    if feeds is None:
+        return None
+    try:
+        expected = _run(before, feeds)
+    except Exception:
+        return None
+    try:
+        actual = _run(after, feeds)
+    except Exception as err:
+        return f"onnxruntime refuses its result: {str(err).splitlines()[0][:200]}"
+    for value, left, right in zip(before.graph.output, expected, actual, strict=True):
+        if not _close(left, right):
+            return f"it changed the values of output '{value.name}'"
+    return None
+
+
+def _random_feeds(
+    model: onnx.ModelProto, weights: Mapping[str, np.ndarray]
+) -> dict[str, np.ndarray] | None:
+    import numpy as np
+
+    if sum(array.nbytes for array in weights.values()) > LARGEST_RUN:
+        return None
+    generator = np.random.default_rng(0)
+    feeds: dict[str, np.ndarray] = dict(weights)
+    for value in model.graph.input:
+        if value.name in weights:
+            continue
+        dims = static_shape(value.type)
+        if dims is None:
+            return None
+        shape = [SYMBOLIC_SIZE if dim is None else dim for dim in dims]
+        dtype = numpy_dtype(value.type.tensor_type.elem_type)
+        if np.prod(shape, dtype=np.float64) * dtype.itemsize > LARGEST_RUN:
+            return None
+        if dtype.kind in "iub":
+            # Indices and masks: small numbers are the likeliest to be in range.
+            feeds[value.name] = generator.integers(0, 2, shape).astype(dtype)
+        else:
+            feeds[value.name] = generator.random(shape).astype(dtype)
+    return feeds
+
+
+def _run(model: onnx.ModelProto, feeds: dict[str, np.ndarray]) -> list:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.log_severity_level = 4
+    session = onnxruntime.InferenceSession(
+        model.SerializeToString(), sess_options=options, providers=["CPUExecutionProvider"]
+    )
+    wanted = {value.name for value in session.get_inputs()}
+    used = {name: array for name, array in feeds.items() if name in wanted}
+    return list(session.run([value.name for value in model.graph.output], used))
+
+
+def _close(left: object, right: object) -> bool:
+    import numpy as np
+
+    if not isinstance(left, np.ndarray) or not isinstance(right, np.ndarray):
+        return repr(left) == repr(right)
+    if left.shape != right.shape or left.dtype != right.dtype:
+        return False
+    if left.dtype.kind in "iubSUO":
+        return bool(np.array_equal(left, right))
+    tolerance = RELATIVE_TOLERANCE.get(str(left.dtype), 1e-3)
+    left64, right64 = left.astype(np.float64), right.astype(np.float64)
+    finite = left64[np.isfinite(left64)]
+    scale = float(np.abs(finite).max()) if finite.size else 0.0
+    return bool(np.allclose(right64, left64, rtol=0, atol=tolerance * scale + 1e-7, equal_nan=True))

@@ -1,0 +1,260 @@
+"""Operators that TVM 0.27 imports without complaint and computes wrongly, with the reason.
+
+Each rule looks at one node, its constants and its inputs' shapes. A node that a rule matches is
+expanded by its ONNX function body where there is one, and refused where there is none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from autoglm_tvm.compiler.frontend.dtypes import dtype_label
+from autoglm_tvm.compiler.frontend.infer import static_shape
+
+if TYPE_CHECKING:
+    import numpy as np
+    import onnx
+
+
+@dataclass(frozen=True)
+class NodeContext:
+    """A node with what is known about the tensors it reads.
+
+    Attributes
+    ----------
+    types
+        Types by tensor name; see :func:`~autoglm_tvm.compiler.frontend.infer.tensor_types`.
+    constants
+        Tensors whose value is known, by name.
+    producers
+        The node that makes each tensor of the same graph; rewrites follow shape arithmetic by it.
+    """
+
+    node: onnx.NodeProto
+    types: dict[str, onnx.TypeProto] = field(default_factory=dict)
+    constants: dict[str, onnx.TensorProto] = field(default_factory=dict)
+    producers: dict[str, onnx.NodeProto] = field(default_factory=dict)
+
+    def attribute(self, name: str, default: Any) -> Any:
+        """Return the value of an attribute, strings decoded."""
+        from onnx import helper
+
+        for attribute in self.node.attribute:
+            if attribute.name == name:
+                value = helper.get_attribute_value(attribute)
+                return value.decode() if isinstance(value, bytes) else value
+        return default
+
+    def has_input(self, index: int) -> bool:
+        """Say whether the optional input is given."""
+        return len(self.node.input) > index and bool(self.node.input[index])
+
+    def has_output(self, index: int) -> bool:
+        """Say whether the optional output is asked for."""
+        return len(self.node.output) > index and bool(self.node.output[index])
+
+    def is_constant(self, index: int) -> bool:
+        """Say whether the input is given and its value is known."""
+        return self.has_input(index) and self.node.input[index] in self.constants
+
+    def constant(self, index: int) -> np.ndarray | None:
+        """Return the value of an input where it is known and not empty."""
+        from onnx import numpy_helper
+
+        if not self.is_constant(index):
+            return None
+        value = numpy_helper.to_array(self.constants[self.node.input[index]])
+        return value if value.size else None
+
+    def dtype(self, index: int) -> str | None:
+        """Return ONNX's name of an input's element type in lower case; None where unknown."""
+        known = self.types.get(self.node.input[index]) if self.has_input(index) else None
+        if known is None or not known.tensor_type.elem_type:
+            return None
+        return dtype_label(known.tensor_type.elem_type)
+
+    def shape(self, index: int) -> tuple[int | None, ...] | None:
+        """Return an input's shape, None for unknown dimensions; None for unknown rank."""
+        if not self.has_input(index):
+            return None
+        return static_shape(self.types.get(self.node.input[index]))
+
+
+Rule = Callable[[NodeContext], bool]
+
+
+@dataclass(frozen=True)
+class WrongImport:
+    """One way in which the importer misreads an operator."""
+
+    op_type: str
+    matches: Rule
+    reason: str
+
+
+def _resize_drops_axes(context: NodeContext) -> bool:
+    axes = context.attribute("axes", None)
+    return axes is not None
+
+
+def _resize_factors(context: NodeContext) -> list[float] | None:
+    """Return output size over input size by dimension, as the node's scales or sizes say."""
+    shape, scales, sizes = context.shape(0), context.constant(2), context.constant(3)
+    if scales is not None:
+        return [float(scale) for scale in scales]
+    if sizes is not None and shape is not None and all(shape):
+        return [float(s) / float(d or 1) for s, d in zip(sizes, shape, strict=False)]
+    return None
+
+
+def _resize_antialias(context: NodeContext) -> bool:
+    factors = _resize_factors(context)
+    return bool(context.attribute("antialias", 0)) and (factors is None or min(factors) < 1)
+
+
+def _resize_batch_or_channel(context: NodeContext) -> bool:
+    factors = _resize_factors(context)
+    return factors is not None and any(factor != 1 for factor in factors[:2])
+
+
+def _resize_uneven_scale(context: NodeContext) -> bool:
+    """The importer computes coordinates from the rounded sizes, ONNX from the scales."""
+    scales, shape = context.constant(2), context.shape(0)
+    if scales is None:
+        return False
+    dims = shape or (None,) * len(scales)
+    for scale, dim in zip(scales[2:], dims[2:], strict=False):
+        product = float(scale) * (dim if dim is not None else 1)
+        if abs(product - round(product)) > 1e-4:
+            return True
+    return False
+
+
+def _dropout_mask(context: NodeContext) -> bool:
+    return context.has_output(1)
+
+
+def _dropout_training(context: NodeContext) -> bool:
+    mode = context.constant(2)
+    return context.has_input(2) and (mode is None or bool(mode))
+
+
+def _not_float32(context: NodeContext) -> bool:
+    dtype = context.dtype(0)
+    return dtype not in ("float", None)
+
+
+def _all_axes(context: NodeContext) -> bool:
+    shape, axis = context.shape(0), context.attribute("axis", -1)
+    return axis == 0 or (shape is not None and axis == -len(shape))
+
+
+def _empty_reduction(context: NodeContext) -> bool:
+    shape = context.shape(0)
+    return shape is not None and 0 in shape
+
+
+def _nms_run_time_limit(context: NodeContext) -> bool:
+    return any(context.has_input(i) and not context.is_constant(i) for i in (2, 3, 4))
+
+
+def _upsample_scales_input(context: NodeContext) -> bool:
+    return context.has_input(1)
+
+
+REDUCE = (
+    "ReduceL1",
+    "ReduceL2",
+    "ReduceLogSum",
+    "ReduceLogSumExp",
+    "ReduceMax",
+    "ReduceMean",
+    "ReduceMin",
+    "ReduceProd",
+    "ReduceSum",
+    "ReduceSumSquare",
+)
+
+RULES = (
+    WrongImport("Resize", _resize_antialias, "antialias is ignored when it makes smaller"),
+    WrongImport("Resize", lambda c: len(c.node.input) == 2, "its form of opset 10 is not read"),
+    WrongImport("Slice", lambda c: not c.has_input(1), "its form before opset 10 is not read"),
+    WrongImport("Resize", _resize_drops_axes, "the attribute axes is ignored"),
+    WrongImport(
+        "Resize", _resize_batch_or_channel, "only the dimensions after the first two are resized"
+    ),
+    WrongImport(
+        "Resize", _resize_uneven_scale, "scales that do not give a whole size shift the pixels"
+    ),
+    WrongImport(
+        "Resize",
+        lambda c: c.attribute("keep_aspect_ratio_policy", "stretch") != "stretch",
+        "keep_aspect_ratio_policy is ignored",
+    ),
+    WrongImport(
+        "Resize",
+        lambda c: c.attribute("coordinate_transformation_mode", "") == "half_pixel_symmetric",
+        "half_pixel_symmetric is not supported",
+    ),
+    WrongImport(
+        "SpaceToDepth", lambda c: c.attribute("mode", "DCR") != "DCR", "mode CRD is ignored"
+    ),
+    WrongImport(
+        "ConvTranspose",
+        lambda c: c.attribute("output_shape", None) is not None,
+        "the attribute output_shape is ignored",
+    ),
+    WrongImport("RoiAlign", lambda c: c.attribute("mode", "avg") == "max", "mode max is wrong"),
+    WrongImport(
+        "IsInf",
+        lambda c: not (c.attribute("detect_negative", 1) and c.attribute("detect_positive", 1)),
+        "detect_negative and detect_positive are ignored",
+    ),
+    WrongImport(
+        "BatchNormalization",
+        lambda c: bool(c.attribute("training_mode", 0)) or c.has_output(1),
+        "training mode computes other statistics",
+    ),
+    WrongImport("OneHot", lambda c: True, "its result has another dtype; depth must be a constant"),
+    WrongImport("Dropout", _dropout_mask, "the mask output is wrong"),
+    WrongImport("Dropout", _dropout_training, "training mode is ignored"),
+    *(WrongImport(name, _empty_reduction, "reducing an empty tensor is wrong") for name in REDUCE),
+    *(
+        WrongImport(name, lambda c: c.dtype(0) == "bool", "bool has no extreme values there")
+        for name in ("ReduceMax", "ReduceMin")
+    ),
+    *(
+        WrongImport(name, _not_float32, "its constants are float32 whatever the input is")
+        for name in ("Elu", "Selu", "ThresholdedRelu")
+    ),
+    *(
+        WrongImport(name, lambda c: bool(c.attribute("block_size", 0)), "blocks are not supported")
+        for name in ("QuantizeLinear", "DequantizeLinear")
+    ),
+    WrongImport("RMSNormalization", _all_axes, "normalising over every axis is not supported"),
+    WrongImport("NonMaxSuppression", _nms_run_time_limit, "limits must be constants"),
+    WrongImport(
+        "NonMaxSuppression",
+        lambda c: not c.has_input(3),
+        "an absent iou_threshold is taken as 0.5 instead of 0",
+    ),
+    WrongImport("Upsample", _upsample_scales_input, "scales as an input are not read"),
+    WrongImport("MaxPool", lambda c: c.has_output(1), "the output Indices is not computed"),
+    WrongImport(
+        "LayerNormalization",
+        lambda c: c.has_output(1),
+        "the outputs Mean and InvStdDev are made up",
+    ),
+)
+
+
+def why_wrong(context: NodeContext) -> str | None:
+    """Return why the importer would misread this node; None where nothing is known against it."""
+    if context.node.domain:
+        return None
+    for rule in RULES:
+        if rule.op_type == context.node.op_type and rule.matches(context):
+            return rule.reason
+    return None

@@ -1,0 +1,140 @@
+"""Stage `import`: a normalised ONNX graph becomes a Relax module.
+
+Relax is the graph IR of Apache TVM today; Relay, its predecessor, is gone. The importer is TVM's
+own. A thin subclass of it gives every ONNX tensor a Relax variable of its own, so that later stages
+can say which ONNX tensor a kernel computes, and turns its exceptions into messages with the node's
+name.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from autoglm_tvm.compiler.read import ReadModel
+from autoglm_tvm.targets.errors import UserInputError
+
+if TYPE_CHECKING:
+    from tvm import IRModule
+
+
+@dataclass(frozen=True)
+class ImportedModel:
+    """A Relax module and where its variables come from.
+
+    Attributes
+    ----------
+    module
+        One function ``main``; constants are part of it.
+    tensor_names
+        ONNX tensor name for each Relax variable that stands for one.
+    """
+
+    module: IRModule
+    tensor_names: dict[str, str]
+
+    def summary(self) -> str:
+        """One line for people."""
+        return f"{len(self.tensor_names)} named tensors in Relax"
+
+    def dump(self, directory: Path) -> None:
+        """Write the module as TVMScript."""
+        (directory / "import.py.txt").write_text(self.module.script(), encoding="utf-8")
+
+
+def import_onnx(model: ReadModel) -> ImportedModel:
+    """Import the graph that the read stage made.
+
+    Raises
+    ------
+    UserInputError
+        TVM's importer refuses a node; the message names it.
+    """
+    from tvm import relax
+
+    importer = _importer_class()()
+    opset = next(
+        entry.version for entry in model.proto.opset_import if entry.domain in ("", "ai.onnx")
+    )
+    printed = io.StringIO()
+    with warnings.catch_warnings(), contextlib.redirect_stdout(printed):
+        warnings.simplefilter("ignore")
+        try:
+            module = importer.from_onnx(model.proto.graph, opset)
+        except Exception as error:
+            raise _refusal(importer, error) from error
+    if model.weights:
+        params = dict(importer.bound_names(model.weights))
+        module = relax.transform.BindParams("main", params)(module)
+    names = dict(importer.tensor_names)
+    result = module["main"].body.body
+    if len(model.outputs) == 1 and isinstance(result, relax.Var):
+        # The importer returns a single output under a fresh variable, which outlives its own.
+        names[result.name] = model.outputs[0].name
+    return ImportedModel(module, names)
+
+
+def _refusal(importer: Any, error: Exception) -> UserInputError:
+    operator, name = importer.converting
+    detail = (str(error).strip() or type(error).__name__).splitlines()[0]
+    return UserInputError(
+        f"TVM's importer refuses it: {detail}",
+        where=f"node {name!r} ({operator})" if operator else "the graph",
+        hint="bind every dimension with --shape NAME=1,2,3 if some are symbolic; "
+        "--debug shows TVM's whole message",
+    )
+
+
+def _importer_class() -> Any:
+    from tvm import relax
+    from tvm.relax.frontend.onnx import onnx_frontend
+
+    class NamedTensors(dict[str, Any]):
+        """The importer's table of tensors; a computed tensor gets a variable when it is stored."""
+
+        def __init__(self, importer: Any, content: Any = ()) -> None:
+            super().__init__(content)
+            self.importer = importer
+
+        def __setitem__(self, name: str, value: Any) -> None:
+            if isinstance(value, relax.Call) and isinstance(value.ty, relax.TensorType):
+                value = self.importer.bb.emit(value, name_hint=name or "unnamed")
+            if isinstance(value, relax.Var):
+                self.importer.tensor_names.setdefault(value.name, name)
+            super().__setitem__(name, value)
+
+    class Importer(onnx_frontend.ONNXGraphImporter):
+        """TVM's importer, with names kept and the node at work known."""
+
+        def __init__(self) -> None:
+            super().__init__({}, "float32")
+            self.tensor_names: dict[str, str] = {}
+            self.converting = ("", "")
+            self._nodes = NamedTensors(self)
+
+        def bound_names(self, weights: Any) -> Any:
+            """Pair the importer's variable of each detached weight with its value."""
+            for name, array in weights.items():
+                yield self._inputs[name].name, array
+
+        def _convert_operator(
+            self, op_name: str, inputs: Any, attrs: dict[str, Any], opset: int
+        ) -> Any:
+            self.converting = (op_name, attrs["tvm_custom"]["name"])
+            return super()._convert_operator(op_name, inputs, attrs, opset)
+
+        def _convert_subgraph(self, bb: Any, graph: Any) -> Any:
+            # A branch's body is one nested expression: a variable emitted here would be computed
+            # outside the branch.
+            named = self._nodes
+            self._nodes = dict(named)
+            try:
+                return super()._convert_subgraph(bb, graph)
+            finally:
+                self._nodes = named
+
+    return Importer

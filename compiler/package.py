@@ -1,0 +1,146 @@
+"""Stage `package`: link the library, check it, lay the weights beside it, write the manifest."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from autoglm_tvm.artifacts.atomic_folder import replace_folder
+from autoglm_tvm.artifacts.bundle import Bundle, hash_file
+from autoglm_tvm.artifacts.elf_check import ElfVerdict, check_elf
+from autoglm_tvm.artifacts.manifest import (
+    FILE_NAME,
+    REPORT_FILE_NAME,
+    WEIGHTS_FILE_NAME,
+    Manifest,
+    Memory,
+    WeightEntry,
+)
+from autoglm_tvm.artifacts.tensor_spec import TensorSpec
+from autoglm_tvm.artifacts.weights import write_weights
+from autoglm_tvm.compiler.build import BuiltModel
+from autoglm_tvm.compiler.optimise import OptimisedModel
+from autoglm_tvm.compiler.read import ReadModel
+from autoglm_tvm.compiler.schedule import ScheduledModel
+from autoglm_tvm.targets import Target, link_shared
+from autoglm_tvm.targets.errors import CheckFailedError
+from autoglm_tvm.targets.versions import PINNED_VERSIONS, installed_version
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+@dataclass(frozen=True)
+class StagedModel:
+    """What the stages before packaging returned, and for whom."""
+
+    name: str
+    target: Target
+    read: ReadModel
+    optimised: OptimisedModel
+    scheduled: ScheduledModel
+    built: BuiltModel
+
+
+def package(model: StagedModel, directory: Path) -> Bundle:
+    """Write a bundle to ``directory``, as one step: it is there whole or not at all.
+
+    Raises
+    ------
+    CheckFailedError
+        The linked library would not load on the target; nothing was written.
+    MissingToolError
+        There is no linker for the target.
+    UserInputError
+        The folder cannot be written.
+    """
+    with replace_folder(directory, owned_if=FILE_NAME) as work:
+        library = f"lib{model.name}.so"
+        verdict = _link(model, work / library)
+        entries = write_weights(work / WEIGHTS_FILE_NAME, model.optimised.weights)
+        _write_json(work / REPORT_FILE_NAME, _report(model))
+        manifest = _manifest(model, library, entries, verdict)
+        files = {path.name: hash_file(path) for path in sorted(work.iterdir())}
+        manifest = replace(manifest, files=files)
+        (work / FILE_NAME).write_text(manifest.to_json(), encoding="utf-8")
+    return Bundle(directory, manifest)
+
+
+def _link(model: StagedModel, path: Path) -> ElfVerdict:
+    def link(output: str, objects: Sequence[str], **_: Any) -> None:
+        link_shared([Path(item) for item in objects], Path(output), model.target, soname=path.name)
+
+    model.built.executable.export_library(str(path), fcompile=link)
+    verdict = check_elf(path, model.target, soname=path.name)
+    if not verdict.ok:
+        failed = "; ".join(f"{at.name}: {at.detail}" for at in verdict.checks if not at.ok)
+        raise CheckFailedError(
+            f"the library would not load on {model.target.name}: {failed}",
+            where=path.name,
+            hint="run `autoglm-tvm doctor` to see which linker was used, and try another one",
+        )
+    return verdict
+
+
+def _manifest(
+    model: StagedModel, library: str, entries: tuple[WeightEntry, ...], verdict: ElfVerdict
+) -> Manifest:
+    weights_bytes = entries[-1].offset + entries[-1].nbytes if entries else 0
+    return Manifest(
+        name=model.name,
+        target=model.target.to_json(),
+        abi={name: installed_version(name) or "" for name in PINNED_VERSIONS},
+        library=library,
+        inputs=model.read.inputs,
+        outputs=_outputs(model),
+        weights=entries,
+        memory=Memory(weights_bytes, model.built.activations_peak_bytes),
+        kernels=model.scheduled.kernels,
+        elf_check=verdict.to_json(),
+        model_sha256=model.read.source_sha256,
+        dimensions={name: {"min": 1, "max": None} for name in _symbolic(model.read.inputs)},
+    )
+
+
+def _outputs(model: StagedModel) -> tuple[TensorSpec, ...]:
+    """The outputs, with the sizes that Relax knows beyond those that ONNX could infer."""
+    from tvm import tirx
+
+    result: Any = model.optimised.module["main"].ret_ty
+    types = list(getattr(result, "fields", [result]))
+    specs = []
+    for spec, found in zip(model.read.outputs, types, strict=True):
+        dims = getattr(getattr(found, "shape", None), "values", None) or ()
+        known = [int(dim) if isinstance(dim, tirx.IntImm) else None for dim in dims]
+        if len(known) == len(spec.shape):
+            shape = tuple(
+                old if new is None else new for old, new in zip(spec.shape, known, strict=True)
+            )
+            spec = replace(spec, shape=shape)
+        specs.append(spec)
+    return tuple(specs)
+
+
+def _symbolic(inputs: Sequence[TensorSpec]) -> list[str]:
+    dims = [dim for spec in inputs for dim in spec.shape]
+    return sorted({dim for dim in dims if isinstance(dim, str)})
+
+
+def _report(model: StagedModel) -> dict[str, Any]:
+    """What each stage did. Timings are not here: a bundle has the same bytes every time."""
+    stages = {
+        "read": model.read,
+        "optimise": model.optimised,
+        "schedule": model.scheduled,
+        "build": model.built,
+    }
+    return {
+        "stages": {name: stage.summary() for name, stage in stages.items()},
+        "notes": list(model.read.notes),
+    }
+
+
+def _write_json(path: Path, content: dict[str, Any]) -> None:
+    path.write_text(json.dumps(content, indent=1, sort_keys=True) + "\n", encoding="utf-8")

@@ -1,0 +1,46 @@
+"""Convert the graph's activations to another memory layout."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from autoglm_tvm.targets.errors import UserInputError
+
+if TYPE_CHECKING:
+    from tvm import IRModule
+
+# Data and kernel layout of the operators that are converted, for each layout of the whole graph.
+LAYOUTS = {"NCHW": {}, "NHWC": {"relax.nn.conv2d": ["NHWC", "OHWI"]}}
+
+
+def check_layout(layout: str) -> None:
+    """Raise `UserInputError` for a layout that nothing is known about."""
+    if layout not in LAYOUTS:
+        raise UserInputError(
+            f"unknown layout {layout!r}",
+            where="--layout",
+            hint=f"choose one of: {', '.join(LAYOUTS)}",
+        )
+
+
+def convert_layout(module: IRModule, layout: str) -> IRModule:
+    """Convert 2-D convolutions, and the operators between them, to ``layout``.
+
+    ``NCHW`` is the layout of ONNX and changes nothing. For another one, transposed weights are
+    folded and transposes that cancel out vanish; those at the borders of what can be converted
+    stay.
+    """
+    from tvm import relax, transform
+
+    wanted = LAYOUTS[layout]
+    if not wanted:
+        return module
+    return transform.Sequential(
+        [
+            relax.transform.ConvertLayout(wanted),
+            relax.transform.Normalize(),
+            relax.transform.CanonicalizeBindings(),
+            relax.transform.OptimizeLayoutTransform(),
+            relax.transform.FoldConstant(),
+        ]
+    )(module)

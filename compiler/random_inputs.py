@@ -1,0 +1,94 @@
+"""Random inputs that a network can digest, the same for the same seed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from autoglm_tvm.artifacts.tensor_spec import TensorSpec
+
+if TYPE_CHECKING:
+    import numpy as np
+    import onnx
+
+# Size of a symbolic dimension; small, and no divisor of the usual tiles.
+_SYMBOLIC_SIZE = 3
+# Exclusive bound of random integers that index nothing: right for masks and for token types.
+_MASK_BOUND = 2
+# Operators that hand integers on unchanged on the way to where they are used as an index.
+_PASSES_ON = ("Cast", "Identity", "Reshape", "Squeeze", "Unsqueeze", "Flatten", "Transpose", "Clip")
+
+
+def random_inputs(
+    specs: Sequence[TensorSpec], graph: onnx.GraphProto, seed: int = 0
+) -> dict[str, np.ndarray]:
+    """Return one array for each input.
+
+    Floats are standard normal. Integers are drawn from what they index: an input that reaches a
+    ``Gather`` or ``OneHot`` gets all of its range, any other one 0 or 1. A symbolic dimension gets
+    the size 3.
+
+    Parameters
+    ----------
+    specs
+        The inputs to make.
+    graph
+        The graph that they go into; its tensors keep the inputs' names.
+    seed
+        Equal seeds give equal arrays, input by input.
+    """
+    import ml_dtypes  # noqa: F401 - registers bfloat16 with numpy
+    import numpy as np
+
+    arrays: dict[str, np.ndarray] = {}
+    for position, spec in enumerate(specs):
+        rng = np.random.default_rng((seed, position))
+        shape = tuple(dim if isinstance(dim, int) else _SYMBOLIC_SIZE for dim in spec.shape)
+        dtype = np.dtype(spec.dtype)
+        if dtype == np.bool_:
+            arrays[spec.name] = rng.integers(0, 2, shape).astype(dtype)
+        elif np.issubdtype(dtype, np.integer):
+            bound = min(_index_bound(spec.name, graph), np.iinfo(dtype).max)
+            arrays[spec.name] = rng.integers(0, bound, shape).astype(dtype)
+        else:
+            arrays[spec.name] = rng.standard_normal(shape).astype(dtype)
+    return arrays
+
+
+def _index_bound(name: str, graph: onnx.GraphProto) -> int:
+    """Return how many values the tensor may index, following it through reshapes and casts."""
+    sizes = dict(_first_axis_sizes(graph))
+    reached = {name}
+    for node in graph.node:
+        if not reached.intersection(node.input):
+            continue
+        if node.op_type in _PASSES_ON:
+            reached.update(node.output)
+        elif node.op_type == "Gather" and node.input[1] in reached and node.input[0] in sizes:
+            axis = next((item.i for item in node.attribute if item.name == "axis"), 0)
+            if axis == 0 and sizes[node.input[0]] > 0:
+                return sizes[node.input[0]]
+        elif node.op_type == "OneHot" and node.input[0] in reached:
+            depth = _scalar(graph, node.input[1])
+            if depth is not None:
+                return depth
+    return _MASK_BOUND
+
+
+def _first_axis_sizes(graph: onnx.GraphProto) -> Iterator[tuple[str, int]]:
+    for tensor in graph.initializer:
+        if tensor.dims:
+            yield tensor.name, tensor.dims[0]
+    for info in [*graph.input, *graph.value_info]:
+        dims = info.type.tensor_type.shape.dim
+        if dims and dims[0].dim_value:
+            yield info.name, dims[0].dim_value
+
+
+def _scalar(graph: onnx.GraphProto, name: str) -> int | None:
+    from onnx import numpy_helper
+
+    for tensor in graph.initializer:
+        if tensor.name == name:
+            return int(numpy_helper.to_array(tensor).reshape(-1)[0])
+    return None

@@ -1,0 +1,57 @@
+"""ONNX Runtime as the reference that outputs are compared with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from autoglm_tvm.targets.errors import UserInputError
+
+if TYPE_CHECKING:
+    import numpy as np
+    import onnx
+
+
+def run_reference(
+    model: str | Path | onnx.ModelProto,
+    inputs: Mapping[str, np.ndarray],
+    outputs: Sequence[str] | None = None,
+) -> dict[str, np.ndarray]:
+    """Run a model in ONNX Runtime on the CPU, unoptimised, on one thread.
+
+    Parameters
+    ----------
+    model
+        A path (which external weights are relative to) or a model in memory.
+    inputs
+        One array an input.
+    outputs
+        Names to return; by default all outputs of the model.
+
+    Raises
+    ------
+    UserInputError
+        ONNX Runtime cannot load or run the model on these inputs.
+    """
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    # The reference is the plain meaning of the graph, not somebody else's rewriting of it.
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.log_severity_level = 4
+    source = str(model) if isinstance(model, (str, Path)) else model.SerializeToString()
+    where = str(model) if isinstance(model, (str, Path)) else ""
+    try:
+        session = onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+        names = list(outputs) if outputs is not None else [o.name for o in session.get_outputs()]
+        used = {item.name for item in session.get_inputs()}
+        arrays: Any = session.run(names, {n: a for n, a in inputs.items() if n in used})
+    except Exception as error:
+        raise UserInputError(
+            f"ONNX Runtime cannot run the reference: {str(error).splitlines()[0]}",
+            where=where,
+            hint="check that this is the model that the bundle was compiled from, "
+            "and give fitting inputs with --inputs",
+        ) from error
+    return dict(zip(names, arrays, strict=True))

@@ -1,0 +1,151 @@
+"""Is a bundle right? Run it, here or on a device, and compare with ONNX Runtime."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from autoglm_tvm.artifacts.bundle import Bundle
+from autoglm_tvm.artifacts.local_run import open_bundle
+from autoglm_tvm.artifacts.tensor_spec import TensorSpec
+from autoglm_tvm.compiler.compare import TensorError, compare
+from autoglm_tvm.compiler.per_layer import compare_layers
+from autoglm_tvm.compiler.random_inputs import random_inputs
+from autoglm_tvm.compiler.read import read
+from autoglm_tvm.compiler.reference import run_reference
+from autoglm_tvm.targets.errors import UserInputError
+
+if TYPE_CHECKING:
+    import numpy as np
+    import onnx
+
+# Share of the reference's largest magnitude that an output may be off by (float32 networks).
+DEFAULT_TOLERANCE = 1e-3
+
+
+class Runner(Protocol):
+    """A loaded bundle, on this machine or on a device."""
+
+    @property
+    def bundle(self) -> Bundle:
+        """The bundle that is loaded."""
+        ...
+
+    def run(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Run once; names as in the ONNX file."""
+        ...
+
+    def run_with_kernel_outputs(
+        self, inputs: Mapping[str, np.ndarray]
+    ) -> tuple[dict[str, np.ndarray], list[tuple[str, np.ndarray]]]:
+        """Run once and return, beside the outputs, kernel name and result of each kernel call."""
+        ...
+
+
+@dataclass(frozen=True)
+class VerifyResult:
+    """The verdict on a bundle.
+
+    Attributes
+    ----------
+    outputs
+        Error of each output.
+    layers
+        Error of each kernel call that computes a named tensor, in the order of execution; empty
+        unless asked for.
+    tolerance
+        Largest relative error that counts as right.
+    inputs
+        ``"random (seed 0)"``, or ``"given"``.
+    same_model
+        Whether the reference is byte for byte the file that the bundle was compiled from.
+    """
+
+    outputs: tuple[TensorError, ...]
+    layers: tuple[TensorError, ...]
+    tolerance: float
+    inputs: str
+    same_model: bool
+
+    @property
+    def ok(self) -> bool:
+        """Whether every output is within the tolerance, or below ONNX Runtime's own noise."""
+        return all(error.within(self.tolerance) for error in self.outputs)
+
+    @property
+    def worst(self) -> TensorError:
+        """The output that is furthest off."""
+        return max(self.outputs, key=lambda error: error.relative)
+
+    def to_json(self) -> dict[str, Any]:
+        """What ``autoglm-tvm verify --json`` prints."""
+        return {
+            "ok": self.ok,
+            "tolerance": self.tolerance,
+            "inputs": self.inputs,
+            "same_model": self.same_model,
+            "outputs": [error.to_json() for error in self.outputs],
+            "layers": [error.to_json() for error in self.layers],
+        }
+
+
+def verify(
+    bundle: str | Path | Runner,
+    reference: str | Path | onnx.ModelProto,
+    inputs: Mapping[str, np.ndarray] | None = None,
+    *,
+    per_layer: bool = False,
+    tolerance: float = DEFAULT_TOLERANCE,
+    seed: int = 0,
+) -> VerifyResult:
+    """Compare a bundle's outputs with ONNX Runtime's on the same inputs.
+
+    Parameters
+    ----------
+    bundle
+        A bundle's folder, run on this machine; or a bundle that is loaded already, such as one on a
+        device (`autoglm_tvm.rpc`).
+    reference
+        The ONNX model that the bundle was compiled from.
+    inputs
+        One array an input; by default random ones.
+    per_layer
+        Compare every kernel's result too, by the ONNX tensor that it computes.
+    tolerance
+        Largest relative error of an output that counts as right.
+    seed
+        Seed of the random inputs.
+
+    Raises
+    ------
+    UserInputError
+        The reference is another model, or the inputs do not fit.
+    """
+    runner = open_bundle(bundle) if isinstance(bundle, (str, Path)) else bundle
+    specs = runner.bundle.manifest.inputs
+    model = read(reference, {spec.name: spec.shape for spec in specs})
+    if model.inputs != specs or _typed(model.outputs) != _typed(runner.bundle.manifest.outputs):
+        raise UserInputError(
+            "the reference is another model: its inputs or outputs differ from the bundle's",
+            where=str(reference) if isinstance(reference, (str, Path)) else "the reference",
+            hint="name the ONNX file that the bundle was compiled from",
+        )
+    given = "given" if inputs is not None else f"random (seed {seed})"
+    if inputs is None:
+        inputs = random_inputs(specs, model.proto.graph, seed)
+    if per_layer:
+        outputs, kernels = runner.run_with_kernel_outputs(inputs)
+        layers = compare_layers(model, runner.bundle.manifest, inputs, kernels)
+    else:
+        outputs, layers = runner.run(inputs), ()
+    expected = run_reference(reference, inputs)
+    errors = tuple(compare(name, outputs[name], array) for name, array in expected.items())
+    same_model = model.source_sha256 == runner.bundle.manifest.model_sha256
+    return VerifyResult(errors, layers, tolerance, given, same_model)
+
+
+def _typed(specs: tuple[TensorSpec, ...]) -> list[tuple[str, str]]:
+    """Names and dtypes: what is known of output shapes depends on who infers them."""
+    return [(spec.name, spec.dtype) for spec in specs]
