@@ -9,6 +9,8 @@ from __future__ import annotations
 from math import prod
 from typing import TYPE_CHECKING, Any
 
+from autoglm_tvm.schedules.long_reduction import split_long_reductions
+
 if TYPE_CHECKING:
     from tvm import tirx
 
@@ -32,7 +34,7 @@ def schedule_outer_parallel(function: tirx.PrimFunc, threads: int) -> tuple[tirx
         blocks = schedule.get_child_blocks(root)
     except Exception as error:
         return function, f"unscheduled: {_first_line(error)}"
-    blocks = _inline_spatial(schedule, blocks)
+    blocks = split_long_reductions(schedule, _inline_spatial(schedule, blocks))
     parallel = sum(_parallelise(schedule, block, threads) for block in blocks)
     scheduled = schedule.mod["main"]
     return scheduled, f"outer-parallel: {parallel} of {len(blocks)} loop nests on all threads"
@@ -64,35 +66,37 @@ def _is_spatial(schedule: Any, block: Any) -> bool:
 
 def _parallelise(schedule: Any, block: Any, threads: int) -> bool:
     """Fuse enough of the leading data-parallel loops and mark the result parallel."""
-    from tvm import s_tir, tirx
+    from tvm import tirx
 
     loops = schedule.get_loops(block)
     extents = [schedule.get(loop).extent for loop in loops]
     # A symbolic extent counts as large.
     sizes = [int(e) if isinstance(e, tirx.IntImm) else _MIN_ITERATIONS for e in extents]
-    iterations = prod(sizes)
-    outer = _outer_loops(schedule, block, sizes, threads * _CHUNKS_PER_THREAD)
-    if outer == 0 or iterations < _MIN_ITERATIONS:
+    if prod(sizes) < _MIN_ITERATIONS:
         return False
+    # TVM refuses to run a reduction's loop in parallel; then fewer loops are tried.
+    for count in range(_enough(sizes, threads * _CHUNKS_PER_THREAD), 0, -1):
+        if prod(sizes[:count]) > 1 and _fits(schedule.copy(), loops[:count]):
+            return _fits(schedule, loops[:count])
+    return False
+
+
+def _enough(sizes: list[int], pieces: int) -> int:
+    """Count the leading loops that together have so many iterations; all of them if too few."""
+    for count in range(1, len(sizes)):
+        if prod(sizes[:count]) >= pieces:
+            return count
+    return len(sizes)
+
+
+def _fits(schedule: Any, loops: list[Any]) -> bool:
+    from tvm import s_tir
+
     try:
-        fused = schedule.fuse(*loops[:outer]) if outer > 1 else loops[0]
-        schedule.parallel(fused)
+        schedule.parallel(schedule.fuse(*loops) if len(loops) > 1 else loops[0])
     except s_tir.ScheduleError:
         return False
     return True
-
-
-def _outer_loops(schedule: Any, block: Any, sizes: list[int], wanted: int) -> int:
-    """Count the leading data-parallel loops needed for ``wanted`` pieces; 0 if one piece is all."""
-    kinds = [item.iter_type == item.DataPar for item in schedule.get(block).iter_vars]
-    pieces, count = 1, 0
-    # A block's iterators and the loops around it correspond one to one before any split.
-    for is_spatial, size in zip(kinds, sizes, strict=False):
-        if not is_spatial or pieces >= wanted:
-            break
-        pieces *= size
-        count += 1
-    return count if pieces > 1 else 0
 
 
 def _first_line(error: Exception) -> str:

@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -6,6 +7,7 @@ import pytest
 
 from autoglm_tvm.artifacts import open_bundle
 from autoglm_tvm.compiler import compile, verify
+from autoglm_tvm.compiler.reference import run_reference
 from tests.compiler.onnx_text import model_from_text, random_array
 
 # Declaration, body, rank of the result, and weights: a shape, or a list of values. The sizes divide
@@ -25,8 +27,8 @@ WIDE = {
 }
 
 
-def wide_model(name: str) -> onnx.ModelProto:
-    declaration, body, rank, weights = WIDE[name]
+def wide_model(name: str, cases: dict[str, Any] = WIDE) -> onnx.ModelProto:
+    declaration, body, rank, weights = cases[name]
     arrays = {
         key: np.array(value) if isinstance(value, list) else random_array(*value)
         for key, value in weights.items()
@@ -64,3 +66,32 @@ def test_a_kernel_that_no_schedule_describes_still_runs(tmp_path: Path) -> None:
     )
     result = compile(model, "host", tmp_path / "b")
     assert verify(result.directory, model).ok
+
+
+LONG = {
+    "average pool": ("float[1,5,240,241] x", "y = GlobalAveragePool (x)", 4, {}),
+    "over the middle": ("float[3,5000,7] x", "y = ReduceSum (x, axes)", 3, {"axes": [1]}),
+    "one number": ("float[100003] x", "y = ReduceSum <keepdims=1> (x)", 1, {}),
+    "maximum": ("float[3,5001] x", "y = ReduceMax (x, axes)", 2, {"axes": [1]}),
+}
+
+
+@pytest.mark.parametrize("name", LONG)
+def test_long_sums_lose_no_digits(name: str, tmp_path: Path) -> None:
+    """Positive numbers only, so that every addition rounds the same way a sum in order would."""
+    model = wide_model(name, LONG)
+    result = compile(model, "host", tmp_path / "b")
+    shape = [int(dim) for dim in result.bundle.manifest.inputs[0].shape]
+    inputs = {"x": np.abs(random_array(*shape)) + np.float32(0.5)}
+    exact = {
+        "average pool": lambda x: x.mean((2, 3), keepdims=True),
+        "over the middle": lambda x: x.sum(1, keepdims=True),
+        "one number": lambda x: x.sum(keepdims=True),
+        "maximum": lambda x: x.max(1, keepdims=True),
+    }[name](inputs["x"].astype(np.float64))
+    first, second = [
+        open_bundle(result.directory, threads=threads).run(inputs)["y"] for threads in (1, 3)
+    ]
+    assert first.shape == run_reference(model, inputs)["y"].shape
+    np.testing.assert_allclose(first, exact, rtol=2e-6)
+    np.testing.assert_array_equal(first, second)
