@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from autoglm_tvm.artifacts.tensor_spec import TensorSpec
+from autoglm_tvm.compiler.import_onnx import how_to_bind
 from autoglm_tvm.targets import Target
 from autoglm_tvm.targets.errors import UserInputError
 
@@ -49,8 +52,10 @@ class BuiltModel:
                     (directory / f"build.{form}").write_text(text, encoding="utf-8")
 
 
-def build(module: IRModule, target: Target) -> BuiltModel:
+def build(module: IRModule, target: Target, inputs: Sequence[TensorSpec]) -> BuiltModel:
     """Lower a scheduled module and compile its kernels with LLVM.
+
+    ``inputs`` are only for the message of an error.
 
     Raises
     ------
@@ -72,8 +77,7 @@ def build(module: IRModule, target: Target) -> BuiltModel:
         message = (str(error).strip() or type(error).__name__).splitlines()[-1]
         raise UserInputError(
             f"TVM cannot generate code for this graph: {message}",
-            hint="bind every symbolic dimension with --shape NAME=1,2,3; "
-            "--debug shows TVM's whole message",
+            hint=f"{how_to_bind(inputs)}--debug shows TVM's whole message",
         ) from error
     return BuiltModel(executable, planned, peak)
 

@@ -182,7 +182,7 @@ def compile(
 
     # Build: memory plan, machine code.
     with record.stage("build"):
-        built = build(scheduled.module, target)
+        built = build(scheduled.module, target, graph.inputs)
     record.dump("build", built)
 
     # Package: link, check, weights, manifest, into place.

@@ -11,10 +11,12 @@ from __future__ import annotations
 import contextlib
 import io
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from autoglm_tvm.artifacts.tensor_spec import TensorSpec
 from autoglm_tvm.compiler.read import ReadModel
 from autoglm_tvm.targets.errors import UserInputError
 
@@ -66,7 +68,8 @@ def import_onnx(model: ReadModel) -> ImportedModel:
         try:
             module = importer.from_onnx(model.proto.graph, opset)
         except Exception as error:
-            raise _refusal(importer, error) from error
+            importer.close_block()
+            raise _refusal(importer, model, error) from error
     if model.weights:
         params = dict(importer.bound_names(model.weights))
         module = relax.transform.BindParams("main", params)(module)
@@ -78,15 +81,26 @@ def import_onnx(model: ReadModel) -> ImportedModel:
     return ImportedModel(module, names)
 
 
-def _refusal(importer: Any, error: Exception) -> UserInputError:
+def _refusal(importer: Any, model: ReadModel, error: Exception) -> UserInputError:
     operator, name = importer.converting
     detail = (str(error).strip() or type(error).__name__).splitlines()[0]
     return UserInputError(
         f"TVM's importer refuses it: {detail}",
         where=f"node {name!r} ({operator})" if operator else "the graph",
-        hint="bind every dimension with --shape NAME=1,2,3 if some are symbolic; "
-        "--debug shows TVM's whole message",
+        hint=f"{how_to_bind(model.inputs)}--debug shows TVM's whole message",
     )
+
+
+def how_to_bind(inputs: Sequence[TensorSpec]) -> str:
+    """Return the options that fix what is still symbolic, as the start of a hint."""
+    options = [
+        f"--shape {spec.name}={','.join(str(d) if isinstance(d, int) else '?' for d in spec.shape)}"
+        for spec in inputs
+        if any(isinstance(dim, str) for dim in spec.shape)
+    ]
+    if not options:
+        return ""
+    return f"fix the symbolic dimensions with numbers for ?: {' '.join(options)}; "
 
 
 def _importer_class() -> Any:
@@ -120,6 +134,11 @@ def _importer_class() -> Any:
             """Pair the importer's variable of each detached weight with its value."""
             for name, array in weights.items():
                 yield self._inputs[name].name, array
+
+        def close_block(self) -> None:
+            """End the block that an error leaves open, of which TVM would print a warning."""
+            with contextlib.suppress(Exception):
+                self.bb._end_block()
 
         def _convert_operator(
             self, op_name: str, inputs: Any, attrs: dict[str, Any], opset: int

@@ -13,6 +13,13 @@ if TYPE_CHECKING:
 _MIN_BYTES = 64
 
 
+def _digest(array: np.ndarray) -> bytes:
+    import numpy as np
+
+    # As a view: a copy of the largest weight may not fit into memory again.
+    return hashlib.sha256(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data).digest()
+
+
 def lift_weights(module: IRModule) -> tuple[IRModule, list[tuple[str, np.ndarray]]]:
     """Return the module without large constants, and the constants in calling order.
 
@@ -35,7 +42,7 @@ def lift_weights(module: IRModule) -> tuple[IRModule, list[tuple[str, np.ndarray
             array = op.value.numpy()
             if array.nbytes < _MIN_BYTES:
                 return op
-            key = (str(op.value.dtype), array.shape, hashlib.sha256(array.tobytes()).digest())
+            key = (str(op.value.dtype), array.shape, _digest(array))
             if key not in self.variables:
                 name = f"weight_{len(self.arrays)}"
                 self.variables[key] = relax.Var(name, op.ty)
