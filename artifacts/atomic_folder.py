@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import fcntl
+import glob
 import os
 import shutil
 import tempfile
@@ -41,8 +42,10 @@ def replace_folder(directory: Path, owned_if: str) -> Iterator[Path]:
         before is untouched.
     """
     directory = Path(os.path.abspath(directory))
-    _refuse_foreign(directory, owned_if)
+    check_replaceable(directory, owned_if)
     try:
+        # A name that stands for a folder elsewhere: that folder is replaced, the name is kept.
+        directory = directory.resolve() if directory.is_symlink() else directory
         directory.parent.mkdir(parents=True, exist_ok=True)
         _remove_abandoned(directory)
         work, lock = _locked_folder(directory)
@@ -62,7 +65,8 @@ def replace_folder(directory: Path, owned_if: str) -> Iterator[Path]:
         os.close(lock)
 
 
-def _refuse_foreign(directory: Path, owned_if: str) -> None:
+def check_replaceable(directory: Path, owned_if: str) -> None:
+    """Raise `UserInputError` if `replace_folder` would refuse the folder for what it holds."""
     try:
         if directory.is_dir():
             if (directory / owned_if).exists() or not any(directory.iterdir()):
@@ -85,9 +89,12 @@ def _locked_folder(directory: Path) -> tuple[Path, int]:
     """Make the temporary folder; its lock tells others that it is in use and dies with us."""
     while True:
         work = Path(tempfile.mkdtemp(prefix=_prefix(directory), dir=directory.parent))
-        lock = os.open(work, os.O_RDONLY)
+        # Another run may take it for abandoned, and remove it, just before it is locked.
+        try:
+            lock = os.open(work, os.O_RDONLY)
+        except FileNotFoundError:
+            continue
         fcntl.flock(lock, fcntl.LOCK_EX)
-        # Another run may have taken it for abandoned just before it was locked.
         if work.exists():
             return work, lock
         os.close(lock)
@@ -95,7 +102,7 @@ def _locked_folder(directory: Path) -> tuple[Path, int]:
 
 def _remove_abandoned(directory: Path) -> None:
     """Delete what a killed run left beside the goal; a folder still locked is in use."""
-    for left in directory.parent.glob(f"{_prefix(directory)}*"):
+    for left in directory.parent.glob(f"{glob.escape(_prefix(directory))}*"):
         try:
             lock = os.open(left, os.O_RDONLY)
         except OSError:

@@ -87,13 +87,21 @@ def read_bundle(directory: str | Path) -> Bundle:
             hint="make one with: autoglm-tvm compile MODEL --target TARGET -o DIR",
         ) from error
     manifest = Manifest.from_json(text, str(path))
+    for name in (manifest.library, WEIGHTS_FILE_NAME):
+        if name not in manifest.files:
+            raise CheckFailedError(
+                f"the manifest has no hash of {name}", where=str(path), hint=_COMPILE_AGAIN
+            )
     for name, expected in manifest.files.items():
         _check_file(directory / name, expected)
     return Bundle(directory, manifest)
 
 
+_COMPILE_AGAIN = "compile the model again, or copy the whole bundle again; nothing was loaded"
+
+
 def _check_file(path: Path, expected: FileEntry) -> None:
-    hint = "compile the model again, or copy the whole bundle again; nothing was loaded from it"
+    hint = _COMPILE_AGAIN
     try:
         found = hash_file(path)
     except OSError as error:

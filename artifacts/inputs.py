@@ -24,13 +24,14 @@ def check_inputs(specs: Sequence[TensorSpec], inputs: Mapping[str, np.ndarray]) 
     UserInputError
         A name, dtype or shape differs, or two inputs disagree about a symbolic dimension.
     """
+    import ml_dtypes  # noqa: F401 - registers bfloat16 with numpy
     import numpy as np
 
     _check_names(specs, inputs)
     sizes: dict[str, tuple[int, str]] = {}
     arrays: list[np.ndarray] = []
     for spec in specs:
-        array = np.asarray(inputs[spec.name])
+        array = _as_stored(np.asarray(inputs[spec.name]), np.dtype(spec.dtype))
         if str(array.dtype) != spec.dtype:
             raise UserInputError(
                 f"the dtype is {array.dtype}, the model takes {spec.dtype}",
@@ -42,12 +43,19 @@ def check_inputs(specs: Sequence[TensorSpec], inputs: Mapping[str, np.ndarray]) 
     return arrays
 
 
+def _as_stored(array: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    """Undo what ``.npz`` files do to dtypes that numpy lacks: bfloat16 comes back as raw bytes."""
+    raw = array.dtype.kind == "V" and array.dtype.fields is None
+    return array.view(dtype) if raw and array.dtype.itemsize == dtype.itemsize else array
+
+
 def _check_names(specs: Sequence[TensorSpec], inputs: Mapping[str, np.ndarray]) -> None:
     known = [spec.name for spec in specs]
     takes = "the model takes " + "; ".join(str(spec) for spec in specs)
     for name in inputs:
         if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
+            same_but_case = [item for item in known if item.lower() == name.lower()]
+            near = same_but_case or difflib.get_close_matches(name, known, n=1)
             mean = f"did you mean {near[0]!r}? " if near else ""
             raise UserInputError(f"the model has no input {name!r}", hint=mean + takes)
     missing = [name for name in known if name not in inputs]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import shutil
 import tempfile
@@ -55,8 +56,7 @@ class LocalBundle:
         import tvm
 
         arrays = self.bundle.check_inputs(inputs)
-        # The pool belongs to the process: another bundle may have set it since the last run.
-        tvm.get_global_func("runtime.config_threadpool")(_BIG_CORES_FIRST, self.threads)
+        _use_threads(self.threads)
         tensors = [tvm.runtime.tensor(array) for array in arrays]
         try:
             result: Any = self._vm[self.manifest.entry](*tensors, *self._weights)
@@ -89,10 +89,23 @@ class LocalBundle:
         return outputs, recorded
 
 
+# Cores that this process may use, asked for before TVM binds threads to some of them.
+_CORES = len(os.sched_getaffinity(0))
 # Affinity mode of TVM's thread pool (threading_backend.h, kBig).
 _BIG_CORES_FIRST = 1
 # What an instrument answers so that the virtual machine goes on (vm.h, VMInstrumentReturnKind).
 _GO_ON = 0
+
+
+def _use_threads(count: int) -> None:
+    """Set the pool, which is the process's: another bundle may have set it since the last run."""
+    import tvm
+
+    # Read once, when the pool is made. By default TVM takes half of the cores of an x86 machine,
+    # for the sake of hyper-threading, ignores a request for more, and binds the calling thread,
+    # and so every process that it starts later, to that half.
+    os.environ.setdefault("TVM_NUM_THREADS", str(_CORES))
+    tvm.get_global_func("runtime.config_threadpool")(_BIG_CORES_FIRST, min(count, _CORES))
 
 
 def open_bundle(directory: str | Path, threads: int | None = None) -> LocalBundle:
@@ -103,7 +116,8 @@ def open_bundle(directory: str | Path, threads: int | None = None) -> LocalBundl
     directory
         The bundle's folder.
     threads
-        Worker threads of a run; by default what the bundle was compiled for.
+        Worker threads of a run; by default what the bundle was compiled for. Never more than the
+        process may use cores.
 
     Raises
     ------
@@ -115,7 +129,10 @@ def open_bundle(directory: str | Path, threads: int | None = None) -> LocalBundl
         The installed TVM has another ABI than the one it was compiled with.
     """
     if threads is not None and threads < 1:
-        raise UserInputError(f"threads must be 1 or more, not {threads}")
+        raise UserInputError(
+            f"threads must be 1 or more, not {threads}",
+            hint="leave them out to use as many as the bundle was compiled for",
+        )
     return LocalBundle(read_bundle(directory), threads)
 
 

@@ -92,6 +92,7 @@ class Manifest:
     weights: tuple[WeightEntry, ...]
     memory: Memory
     kernels: tuple[KernelEntry, ...]
+    linker: dict[str, Any]
     elf_check: dict[str, Any]
     model_sha256: str
     dimensions: dict[str, dict[str, int | None]] = field(default_factory=dict)
@@ -134,7 +135,12 @@ class Manifest:
             raise CheckFailedError(
                 "the manifest was changed after it was written", where=where, hint=hint
             )
-        return _from_fields(fields)
+        try:
+            return _from_fields(fields)
+        except (KeyError, TypeError, AttributeError) as error:
+            raise CheckFailedError(
+                f"the manifest lacks a field or has one too many: {error}", where=where, hint=hint
+            ) from None
 
 
 def _digest(fields: dict[str, Any]) -> str:

@@ -11,7 +11,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from autoglm_tvm.artifacts.atomic_folder import check_replaceable
 from autoglm_tvm.artifacts.bundle import Bundle
+from autoglm_tvm.artifacts.manifest import FILE_NAME as MANIFEST
 from autoglm_tvm.compiler.build import build
 from autoglm_tvm.compiler.import_onnx import ImportedModel, import_onnx
 from autoglm_tvm.compiler.optimise import optimise
@@ -19,7 +21,7 @@ from autoglm_tvm.compiler.package import StagedModel, package
 from autoglm_tvm.compiler.passes.layout import check_layout
 from autoglm_tvm.compiler.read import read
 from autoglm_tvm.compiler.schedule import schedule
-from autoglm_tvm.targets import Target, resolve_target
+from autoglm_tvm.targets import Target, choose_linker, resolve_target
 from autoglm_tvm.targets.errors import UserInputError
 from autoglm_tvm.targets.versions import check_versions
 
@@ -158,6 +160,9 @@ def compile(
     target = _refined(target, layout, cpu=cpu, features=features, threads=threads)
     name = _library_name(name, model)
     directory = Path(output) if output is not None else Path(f"{name}-{target.name}")
+    # What would stop the last stage stops here, before the minutes of work in between.
+    check_replaceable(directory, owned_if=MANIFEST)
+    choose_linker(target)
     record = _Recorder(progress, Path(dump_dir) if dump_dir is not None else None)
 
     # Read: one normalised graph, whatever the exporter wrote.

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,12 +26,16 @@ from autoglm_tvm.compiler.build import BuiltModel
 from autoglm_tvm.compiler.optimise import OptimisedModel
 from autoglm_tvm.compiler.read import ReadModel
 from autoglm_tvm.compiler.schedule import ScheduledModel
-from autoglm_tvm.targets import Target, link_shared
-from autoglm_tvm.targets.errors import CheckFailedError
+from autoglm_tvm.targets import LinkReport, Target, link_shared
+from autoglm_tvm.targets.errors import CheckFailedError, UserInputError
 from autoglm_tvm.targets.versions import PINNED_VERSIONS, installed_version
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+
+# Room for object files; a large network's take a tenth of it.
+_CODE_BYTES = 32 << 20
 
 
 @dataclass(frozen=True)
@@ -58,21 +64,22 @@ def package(model: StagedModel, directory: Path) -> Bundle:
     """
     with replace_folder(directory, owned_if=FILE_NAME) as work:
         library = f"lib{model.name}.so"
-        verdict = _link(model, work / library)
+        report, verdict = _link(model, work / library)
         entries = write_weights(work / WEIGHTS_FILE_NAME, model.optimised.weights)
         _write_json(work / REPORT_FILE_NAME, _report(model))
-        manifest = _manifest(model, library, entries, verdict)
+        manifest = _manifest(model, library, entries, report, verdict)
         files = {path.name: hash_file(path) for path in sorted(work.iterdir())}
         manifest = replace(manifest, files=files)
         (work / FILE_NAME).write_text(manifest.to_json(), encoding="utf-8")
     return Bundle(directory, manifest)
 
 
-def _link(model: StagedModel, path: Path) -> ElfVerdict:
-    def link(output: str, objects: Sequence[str], **_: Any) -> None:
-        link_shared([Path(item) for item in objects], Path(output), model.target, soname=path.name)
+def _link(model: StagedModel, path: Path) -> tuple[LinkReport, ElfVerdict]:
+    def link(output: str, objects: Sequence[str], **_: Any) -> LinkReport:
+        return link_shared(objects, output, model.target, path.name)
 
-    model.built.executable.export_library(str(path), fcompile=link)
+    _require_temporary_space()
+    report = model.built.executable.export_library(str(path), fcompile=link)
     verdict = check_elf(path, model.target, soname=path.name)
     if not verdict.ok:
         failed = "; ".join(f"{at.name}: {at.detail}" for at in verdict.checks if not at.ok)
@@ -81,11 +88,26 @@ def _link(model: StagedModel, path: Path) -> ElfVerdict:
             where=path.name,
             hint="run `autoglm-tvm doctor` to see which linker was used, and try another one",
         )
-    return verdict
+    return report, verdict
+
+
+def _require_temporary_space() -> None:
+    """Stop before LLVM does: where it cannot write an object file, it ends the whole process."""
+    folder = tempfile.gettempdir()
+    if shutil.disk_usage(folder).free < _CODE_BYTES:
+        raise UserInputError(
+            f"less than {_CODE_BYTES >> 20} MB are free in the folder for temporary files",
+            where=folder,
+            hint="free some space there, or set TMPDIR to a folder that has it",
+        )
 
 
 def _manifest(
-    model: StagedModel, library: str, entries: tuple[WeightEntry, ...], verdict: ElfVerdict
+    model: StagedModel,
+    library: str,
+    entries: tuple[WeightEntry, ...],
+    report: LinkReport,
+    verdict: ElfVerdict,
 ) -> Manifest:
     weights_bytes = entries[-1].offset + entries[-1].nbytes if entries else 0
     return Manifest(
@@ -98,6 +120,7 @@ def _manifest(
         weights=entries,
         memory=Memory(weights_bytes, model.built.activations_peak_bytes),
         kernels=model.scheduled.kernels,
+        linker=report.to_json(),
         elf_check=verdict.to_json(),
         model_sha256=model.read.source_sha256,
         dimensions={name: {"min": 1, "max": None} for name in _symbolic(model.read.inputs)},

@@ -73,6 +73,8 @@ def _intermediates(
 ) -> dict[str, np.ndarray]:
     import onnx
 
+    if not names:
+        return {}
     exposed = onnx.ModelProto()
     exposed.CopyFrom(model.proto)
     outputs = {info.name for info in exposed.graph.output}

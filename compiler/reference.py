@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from autoglm_tvm.compiler.onnxruntime_module import load_onnxruntime
 from autoglm_tvm.targets.errors import UserInputError
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ def run_reference(
     UserInputError
         ONNX Runtime cannot load or run the model on these inputs.
     """
-    import onnxruntime
+    onnxruntime = load_onnxruntime()
 
     options = onnxruntime.SessionOptions()
     # The reference is the plain meaning of the graph, not somebody else's rewriting of it.

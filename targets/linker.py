@@ -8,8 +8,10 @@ symbols, and so that an undefined symbol is found here and not on the phone.
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 from collections.abc import Sequence
@@ -94,6 +96,8 @@ def link_shared(
         No linker for this target.
     CheckFailedError
         The linker refused, for example an undefined symbol; says what the linker said.
+    OSError
+        The disk is full; the caller knows which of the user's folders that is about.
     """
     inputs = _checked_objects(objects)
     chosen = choose_linker(target, linker)
@@ -103,11 +107,12 @@ def link_shared(
             report = _link(chosen, inputs, Path(folder), target, soname, timeout_s)
             _move_into_place(Path(folder) / soname, output)
     except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise
         raise UserInputError(
             f"cannot write the library: {error.strerror}",
             where=str(output),
-            hint="choose an output folder that exists, can be written and has room, and see that "
-            f"{tempfile.gettempdir()} has room (or set TMPDIR)",
+            hint="choose an output folder that exists and can be written",
         ) from None
     return report
 
@@ -228,6 +233,12 @@ def _run(linker: Linker, arguments: Sequence[str], work: Path, timeout_s: float)
 
 
 def _refusal(linker: Linker, done: subprocess.CompletedProcess[str]) -> AutoglmError:
+    if done.returncode < 0:
+        return MissingToolError(
+            f"the linker was ended by {signal.Signals(-done.returncode).name}",
+            where=linker.reason,
+            hint="see that memory and the disk of the output folder have room, then try again",
+        )
     lines = (done.stderr or done.stdout).strip().splitlines()
     shown = lines[:MAX_MESSAGE_LINES]
     if len(lines) > len(shown):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from autoglm_tvm.compiler.frontend.dtypes import numpy_dtype
 from autoglm_tvm.compiler.frontend.graph import walk_nodes
 from autoglm_tvm.compiler.frontend.infer import static_shape
+from autoglm_tvm.compiler.onnxruntime_module import load_onnxruntime
 
 if TYPE_CHECKING:
     import numpy as np
@@ -85,7 +86,7 @@ def _random_feeds(
 
 
 def _run(model: onnx.ModelProto, feeds: dict[str, np.ndarray]) -> list:
-    import onnxruntime
+    onnxruntime = load_onnxruntime()
 
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from autoglm_tvm.compiler.frontend.constants import constant_nodes_to_initializers
+from autoglm_tvm.compiler.onnxruntime_module import load_onnxruntime
 
 if TYPE_CHECKING:
     import onnx
@@ -35,7 +36,8 @@ DISABLED = [
 def fold_with_onnxruntime(model: onnx.ModelProto) -> onnx.ModelProto:
     """Return `model` as onnxruntime's basic level writes it out."""
     import onnx
-    import onnxruntime
+
+    onnxruntime = load_onnxruntime()
 
     with tempfile.TemporaryDirectory(prefix="autoglm-tvm-") as folder:
         path = Path(folder) / "folded.onnx"

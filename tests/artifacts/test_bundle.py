@@ -24,14 +24,14 @@ def _change_byte(path: Path, at: int) -> None:
     path.write_bytes(content)
 
 
-DAMAGES: dict[str, Callable[[Path], None]] = {
+DAMAGES: dict[str, Callable[[Path], object]] = {
     "first byte changed": lambda path: _change_byte(path, 0),
     "last byte changed": lambda path: _change_byte(path, -1),
     "truncated": lambda path: path.write_bytes(path.read_bytes()[:-1]),
     "one byte more": lambda path: path.write_bytes(path.read_bytes() + b"\0"),
     "emptied": lambda path: path.write_bytes(b""),
     "deleted": lambda path: path.unlink(),
-    "a folder instead": lambda path: (path.unlink(), path.mkdir()) and None,
+    "a folder instead": lambda path: (path.unlink(), path.mkdir()),
 }
 
 

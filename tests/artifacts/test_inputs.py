@@ -95,9 +95,7 @@ def test_another_dtype_is_not_cast(name: str, dtype: str) -> None:
     assert spec.dtype in error.hint
 
 
-@pytest.mark.parametrize(
-    "dtype", [">f4", "S4", "O"], ids=["other byte order", "bytes", "objects"]
-)
+@pytest.mark.parametrize("dtype", [">f4", "S4", "O"], ids=["other byte order", "bytes", "objects"])
 def test_a_dtype_that_the_model_cannot_take(dtype: str) -> None:
     error = _refusal({**_inputs(), "image": np.ones((1, 3, 4, 6)).astype(dtype)})
     assert error.what.endswith("the model takes float32")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,9 +27,7 @@ def _close(found: dict[str, np.ndarray], model: Path, inputs: dict[str, np.ndarr
         np.testing.assert_allclose(found[name], array, rtol=1e-5, atol=1e-6)
 
 
-def test_a_bundle_computes_what_the_model_computes(
-    linear_bundle: Path, linear_model: Path
-) -> None:
+def test_a_bundle_computes_what_the_model_computes(linear_bundle: Path, linear_model: Path) -> None:
     inputs = linear_input()
     outputs = open_bundle(linear_bundle).run(inputs)
     assert np.any(outputs["y"] > 0)
@@ -108,6 +108,38 @@ def test_the_number_of_threads_changes_no_bit(convolutions_bundle: Path) -> None
     outputs = [bundle.run(image)["y"] for bundle in bundles]
     assert outputs[0].tobytes() == outputs[1].tobytes() == outputs[2].tobytes()
     assert open_bundle(convolutions_bundle).threads == 2  # what it was compiled for
+
+
+_USED_THREADS = """
+import os, sys
+# TVM may have bound the process that started this one to some of its cores.
+os.sched_setaffinity(0, range(os.cpu_count()))
+import numpy as np
+from autoglm_tvm.artifacts import open_bundle
+
+cores = os.sched_getaffinity(0)
+for count in (1, 2, 64):
+    open_bundle(sys.argv[1], threads=count).run({"x": np.zeros((1, 3, 33, 33), np.float32)})
+    import tvm
+    print(tvm.get_global_func("runtime.NumThreads")())
+    assert os.sched_getaffinity(0) == cores, "processes started from here would share fewer cores"
+print(len(cores))
+"""
+
+
+def test_as_many_threads_are_used_as_asked_for(convolutions_bundle: Path) -> None:
+    """In a process of its own, because TVM's pool is made once. At most one for each core."""
+    done = subprocess.run(
+        [sys.executable, "-c", _USED_THREADS, convolutions_bundle],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    *used, cores = (int(line) for line in done.stdout.split())
+    assert used == [1, min(2, cores), min(64, cores)]
+    assert done.stderr == ""  # TVM warns where there are more threads than cores
 
 
 @pytest.mark.parametrize("threads", [0, -1])

@@ -156,9 +156,33 @@ def test_a_disk_that_fills_up(linear_model: Path, tmp_path: Path) -> None:
     for code, stderr, threads, names in failed:
         assert code == 2
         assert stderr.startswith("error: ")
-        assert "disk is full" in stderr or "No space left on device" in stderr
+        assert f"{tmp_path / 'b'}: the disk is full; nothing was changed" in stderr
         assert "Traceback" not in stderr
         assert threads == 1
         assert names == ["b", "filler"]
     assert last[0] == 0
     assert last[2:] == [2, ["b", "filler"]]
+
+
+_TEMPORARY_FILES_ON_A_SMALL_DISK = """
+import json, os
+from pathlib import Path
+from tests.cli.command_line import run
+
+os.environ["TMPDIR"] = folder
+outcome = run("compile", sys.argv[3], "-t", "host", "-o", sys.argv[4], "--shape", "x=2,8")
+print(json.dumps([outcome.code, outcome.stderr, os.listdir(folder)]))
+"""
+
+
+def test_no_room_for_temporary_files(linear_model: Path, tmp_path: Path) -> None:
+    small, goal = tmp_path / "small", tmp_path / "b"
+    small.mkdir()
+    code, stderr, left = run_on_disk(
+        small, "size=2m", _TEMPORARY_FILES_ON_A_SMALL_DISK, linear_model, goal
+    )
+    assert code == 2
+    assert stderr.startswith(f"error: {small}: less than 32 MB are free")
+    assert "TMPDIR" in stderr
+    assert left == []
+    assert not goal.exists()

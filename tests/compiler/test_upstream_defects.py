@@ -17,8 +17,9 @@ from tests.compiler.onnx_text import model_from_text, random_array
 
 
 def imported(model: onnx.ModelProto, **options: Any) -> Any:
-    from tvm.relax.frontend.onnx import from_onnx
+    from tvm.relax.frontend import onnx as frontend
 
+    from_onnx: Any = frontend.from_onnx
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return from_onnx(model, **options)
@@ -87,7 +88,8 @@ def test_an_unknown_cpu_is_taken_for_generic(capfd: pytest.CaptureFixture[str]) 
     import tvm
 
     config = {"kind": "llvm", "mtriple": "aarch64-linux-android24", "mcpu": "cortex-x99"}
-    assert str(tvm.target.Target(config).attrs["mcpu"]) == "cortex-x99"
+    attributes: Any = tvm.target.Target(config).attrs
+    assert str(attributes["mcpu"]) == "cortex-x99"
 
 
 def test_a_library_compiled_anew_in_its_place_is_not_loaded_again(tmp_path: Path) -> None:
@@ -100,6 +102,7 @@ def test_a_library_compiled_anew_in_its_place_is_not_loaded_again(tmp_path: Path
         model = model_from_text(f"g (float[2] x) => (float[2] y) {{ y = {operator} (x) }}")
         library = compile(model, "host", tmp_path / "b", name="same").bundle.library_path
         loaded.append(tvm.runtime.load_module(str(library)))
-    vms = [tvm.relax.VirtualMachine(module, tvm.cpu()) for module in loaded]
+    device: Any = tvm.cpu()
+    vms = [tvm.relax.VirtualMachine(module, device) for module in loaded]
     minus = tvm.runtime.tensor(np.array([-1, 1], np.float32))
     assert [vm["main"](minus).numpy().tolist() for vm in vms] == [[0, 1], [0, 1]]

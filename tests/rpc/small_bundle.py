@@ -98,6 +98,7 @@ def write_small_bundle(directory: Path, target: dict[str, Any], link: Any) -> Pa
         weights=entries,
         memory=Memory(LAYERS * SIZE * SIZE * 4, None),
         kernels=tuple(KernelEntry(name, (), "", "naive") for name in kernels),
+        linker={},
         elf_check={},
         model_sha256="",
         files={path.name: hash_file(path) for path in directory.iterdir()},
