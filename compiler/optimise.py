@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from autoglm_tvm.compiler.import_onnx import ImportedModel
 from autoglm_tvm.compiler.passes.clip_gather import clip_gather
 from autoglm_tvm.compiler.passes.fold_batch_norm import fold_batch_norm
+from autoglm_tvm.compiler.passes.fold_with_numpy import fold_with_numpy
 from autoglm_tvm.compiler.passes.layout import convert_layout
 from autoglm_tvm.compiler.passes.lift_weights import lift_weights
 from autoglm_tvm.compiler.passes.provenance import Origin, trace_kernels
@@ -86,7 +87,8 @@ def _optimise_graph(module: IRModule, layout: str) -> IRModule:
     # A graph with an If comes without dataflow blocks, in which alone operators are fused.
     dataflow = relax.transform.ConvertToDataflow()
     canonical = relax.transform.CanonicalizeBindings()
-    module = transform.Sequential([dataflow, canonical, fold, clean])(clip_gather(module))
+    module = fold_with_numpy(clip_gather(module))
+    module = transform.Sequential([dataflow, canonical, fold, clean])(module)
     module = fold_batch_norm(module)
     # What was not folded into a convolution becomes a multiplication and an addition.
     module = relax.transform.DecomposeOpsForInference()(module)
