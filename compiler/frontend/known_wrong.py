@@ -153,7 +153,27 @@ def _all_axes(context: NodeContext) -> bool:
 
 def _empty_reduction(context: NodeContext) -> bool:
     shape = context.shape(0)
-    return shape is not None and 0 in shape
+    result = static_shape(context.types.get(context.node.output[0]))
+    return shape is not None and 0 in shape and not (result is not None and 0 in result)
+
+
+def _split_of_nothing(context: NodeContext) -> bool:
+    """Only the last part may be empty: TVM wants the places to cut at in rising order."""
+    constant = context.constant(1)
+    sizes = context.attribute("split", None) or [] if constant is None else constant
+    return 0 in sizes[:-1]
+
+
+def _shift_past_width(context: NodeContext) -> bool:
+    """ONNX's result is 0 there; the processor takes the amount modulo the width."""
+    amount = context.constant(1)
+    return amount is not None and bool(
+        (amount < 0).any() or (amount >= 8 * amount.dtype.itemsize).any()
+    )
+
+
+def _topk_dtype(context: NodeContext) -> bool:
+    return context.dtype(0) not in (*SORTED_TYPES, None)
 
 
 def _nms_run_time_limit(context: NodeContext) -> bool:
@@ -163,6 +183,9 @@ def _nms_run_time_limit(context: NodeContext) -> bool:
 def _upsample_scales_input(context: NodeContext) -> bool:
     return context.has_input(1)
 
+
+#: What the sort of TVM's runtime takes.
+SORTED_TYPES = ("float", "float16", "double", "uint8", "int8", "int32", "int64")
 
 REDUCE = (
     "ReduceL1",
@@ -235,11 +258,9 @@ RULES = (
     ),
     WrongImport("RMSNormalization", _all_axes, "normalising over every axis is not supported"),
     WrongImport("NonMaxSuppression", _nms_run_time_limit, "limits must be constants"),
-    WrongImport(
-        "NonMaxSuppression",
-        lambda c: not c.has_input(3),
-        "an absent iou_threshold is taken as 0.5 instead of 0",
-    ),
+    WrongImport("BitShift", _shift_past_width, "it shifts by less than 0 or by all bits"),
+    WrongImport("Split", _split_of_nothing, "a part of size 0 before the last is not supported"),
+    WrongImport("TopK", _topk_dtype, "TVM's runtime does not sort this dtype"),
     WrongImport("Upsample", _upsample_scales_input, "scales as an input are not read"),
     WrongImport("MaxPool", lambda c: c.has_output(1), "the output Indices is not computed"),
     WrongImport(

@@ -157,7 +157,7 @@ class _Binder:
             )
         for axis, dim in enumerate(tensor.shape.dim):
             name = dim.dim_param
-            if dim.HasField("dim_value") and dim.dim_value > 0:
+            if dim.HasField("dim_value") and dim.dim_value >= 0:
                 continue
             if name in self._numbers:
                 dim.dim_value = self._numbers[name][0]
@@ -190,7 +190,10 @@ class _Binder:
 
 def _dims(value: onnx.ValueInfoProto) -> tuple[Dim, ...]:
     dims = value.type.tensor_type.shape.dim
-    return tuple(dim.dim_value if dim.dim_value > 0 else (dim.dim_param or "?") for dim in dims)
+    return tuple(
+        dim.dim_value if dim.HasField("dim_value") and dim.dim_value >= 0 else dim.dim_param or "?"
+        for dim in dims
+    )
 
 
 def _show(value: onnx.ValueInfoProto) -> str:

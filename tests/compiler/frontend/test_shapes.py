@@ -109,7 +109,7 @@ def test_two_names_that_look_alike_stay_apart():
     assert shape[0].shape != shape[1].shape
 
 
-@pytest.mark.parametrize("unnamed", ["", "?", "-1", "None", 0, -1])
+@pytest.mark.parametrize("unnamed", ["", "?", "-1", "None", -1])
 def test_unnamed_dimensions_are_not_equal(unnamed):
     result = read(add_model([unnamed, 1], [unnamed, 4]))
     (first, _), (second, _) = (spec.shape for spec in result.inputs)
@@ -117,6 +117,17 @@ def test_unnamed_dimensions_are_not_equal(unnamed):
     assert isinstance(second, str)
     assert first != second
     assert imports_in_tvm(result.proto)
+
+
+def test_an_empty_dimension_is_one_unless_the_user_knows_better():
+    model = node_model(
+        "Concat", {"x": (TensorProto.FLOAT, [0, 2]), "z": (TensorProto.FLOAT, [3, 2])}, axis=0
+    )
+    assert read(model).inputs[0].shape == (0, 2)
+    assert read(model).outputs[0].shape == (3, 2)
+    bound = read(model, {"x": (4, 2)})
+    assert bound.inputs[0].shape == (4, 2)
+    assert bound.outputs[0].shape == (7, 2)
 
 
 def test_input_of_unknown_rank_needs_a_shape():

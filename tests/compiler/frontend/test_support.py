@@ -204,12 +204,27 @@ KNOWN_WRONG = {
         },
         output_type=TensorProto.INT64,
     ),
-    "iou_threshold": node_model(
-        "NonMaxSuppression",
-        {"boxes": (FLOAT, [1, 6, 4]), "scores": (FLOAT, [1, 1, 6])},
-        constants={"count": np.array(3, np.int64)},
-        output_type=TensorProto.INT64,
+    "less than 0 or by all bits": node_model(
+        "BitShift",
+        {"x": (TensorProto.UINT8, [2])},
+        constants={"amount": np.array([1, 8], np.uint8)},
+        output_type=TensorProto.UINT8,
+        direction="LEFT",
     ),
+    "part of size 0": node_model(
+        "Split",
+        {"x": (FLOAT, [2])},
+        constants={"split": np.array([0, 2], np.int64)},
+        outputs=("y", "z"),
+    ),
+    "does not sort": node_model(
+        "TopK",
+        {"x": (TensorProto.UINT64, [3])},
+        constants={"k": np.array([1], np.int64)},
+        outputs=("y", "i"),
+        output_type=TensorProto.UINT64,
+    ),
+    "reducing an empty tensor": node_model("ReduceSum", {"x": (FLOAT, [2, 0])}),
     "mode max": node_model(
         "RoiAlign",
         {**IMAGE, "rois": (FLOAT, [1, 4])},
