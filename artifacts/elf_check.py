@@ -105,6 +105,8 @@ def _machine(image: ElfImage, target: Target, soname: str) -> ElfCheck:
 
 
 def _soname(image: ElfImage, target: Target, soname: str) -> ElfCheck:
+    if soname in target.needed:
+        return ElfCheck("soname", False, f"{soname} is a library that it needs itself")
     return _compare("soname", ", ".join(image.dynamic.get("DT_SONAME", ())) or "none", soname)
 
 

@@ -81,6 +81,10 @@ def _check_shape(
         )
     for dim, size in zip(spec.shape, shape, strict=True):
         if isinstance(dim, str):
+            if size < 1:
+                raise UserInputError(
+                    f"dimension {dim!r} is {size}", where=where, hint="give it a size of 1 or more"
+                )
             first, owner = sizes.setdefault(dim, (size, spec.name))
             if first != size:
                 raise UserInputError(

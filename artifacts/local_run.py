@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from autoglm_tvm.artifacts.bundle import Bundle, read_bundle
 from autoglm_tvm.targets.errors import MissingToolError, UserInputError
-from autoglm_tvm.targets.versions import PINNED_VERSIONS, installed_version
+from autoglm_tvm.targets.versions import PINNED_VERSIONS, check_versions, installed_version
 
 if TYPE_CHECKING:
     import numpy as np
@@ -92,7 +92,7 @@ class LocalBundle:
 # Cores that this process may use, asked for before TVM binds threads to some of them.
 _CORES = len(os.sched_getaffinity(0))
 # Affinity mode of TVM's thread pool (threading_backend.h, kBig).
-_BIG_CORES_FIRST = 1
+BIG_CORES_FIRST = 1
 # What an instrument answers so that the virtual machine goes on (vm.h, VMInstrumentReturnKind).
 _GO_ON = 0
 
@@ -105,7 +105,7 @@ def _use_threads(count: int) -> None:
     # for the sake of hyper-threading, ignores a request for more, and binds the calling thread,
     # and so every process that it starts later, to that half.
     os.environ.setdefault("TVM_NUM_THREADS", str(_CORES))
-    tvm.get_global_func("runtime.config_threadpool")(_BIG_CORES_FIRST, min(count, _CORES))
+    tvm.get_global_func("runtime.config_threadpool")(BIG_CORES_FIRST, min(count, _CORES))
 
 
 def open_bundle(directory: str | Path, threads: int | None = None) -> LocalBundle:
@@ -176,6 +176,7 @@ def _refuse_other_machine(bundle: Bundle) -> None:
 
 
 def _refuse_other_abi(bundle: Bundle) -> None:
+    check_versions()
     found = {name: installed_version(name) for name in PINNED_VERSIONS}
     if found != bundle.manifest.abi:
         wanted = ", ".join(f"{name} {version}" for name, version in bundle.manifest.abi.items())

@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from autoglm_tvm.artifacts.tensor_spec import TensorSpec
-from autoglm_tvm.compiler.import_onnx import how_to_bind
+from autoglm_tvm.compiler.refusal import refusal
 from autoglm_tvm.targets import Target
-from autoglm_tvm.targets.errors import UserInputError
 
 if TYPE_CHECKING:
     from tvm import IRModule
@@ -66,20 +65,31 @@ def build(module: IRModule, target: Target, inputs: Sequence[TensorSpec]) -> Bui
     from tvm import relax
 
     tvm_target = tvm.target.Target(target.to_tvm_dict())
-    try:
-        with tvm_target:
-            planned = _plan_memory(module)
-            peak = _planned_bytes(planned["main"])
-            executable = relax.build(
-                _lower_calls(planned), tvm_target, relax_pipeline=None, exec_mode="bytecode"
-            )
-    except Exception as error:
-        message = (str(error).strip() or type(error).__name__).splitlines()[-1]
-        raise UserInputError(
-            f"TVM cannot generate code for this graph: {message}",
-            hint=f"{how_to_bind(inputs)}--debug shows TVM's whole message",
-        ) from error
+    with tvm_target, refusal("generate code for", inputs):
+        planned = _plan_memory(_with_a_kernel(module))
+        peak = _planned_bytes(planned["main"])
+        executable = relax.build(
+            _lower_calls(planned), tvm_target, relax_pipeline=None, exec_mode="bytecode"
+        )
     return BuiltModel(executable, planned, peak)
+
+
+def _with_a_kernel(module: IRModule) -> IRModule:
+    """Return the module with a kernel that nothing calls, if it has none of its own.
+
+    A network that only hands on inputs and constants needs no code, but TVM's export writes C
+    instead of an object file where there is no LLVM module.
+    """
+    from tvm import te, tirx
+
+    content: Any = module
+    if any(isinstance(function, tirx.PrimFunc) for function in content.functions.values()):
+        return module
+    source: Any = te.placeholder((1,), "int32", "source")
+    result: Any = te.compute((1,), lambda i: source[i], "copy")
+    copy: Any = te.create_prim_func([source, result])
+    content["unused"] = copy.with_attr("global_symbol", "unused")
+    return content
 
 
 def _plan_memory(module: IRModule) -> IRModule:

@@ -20,9 +20,11 @@ from autoglm_tvm.compiler.optimise import optimise
 from autoglm_tvm.compiler.package import StagedModel, package
 from autoglm_tvm.compiler.passes.layout import check_layout
 from autoglm_tvm.compiler.read import read
+from autoglm_tvm.compiler.refusal import refusal
 from autoglm_tvm.compiler.schedule import schedule
 from autoglm_tvm.targets import Target, choose_linker, resolve_target
 from autoglm_tvm.targets.errors import UserInputError
+from autoglm_tvm.targets.system_libraries import SYSTEM_LIBRARIES
 from autoglm_tvm.targets.versions import check_versions
 
 if TYPE_CHECKING:
@@ -176,7 +178,7 @@ def compile(
     record.dump("import", imported)
 
     # Optimise: graph passes, operators to loops, fusion, weights apart.
-    with record.stage("optimise"):
+    with record.stage("optimise"), refusal("optimise", graph.inputs):
         optimised = optimise(imported, target)
     record.dump("optimise", optimised)
 
@@ -220,12 +222,17 @@ def _refined(
 
 
 def _library_name(name: str | None, model: str | Path | onnx.ModelProto) -> str:
-    """Return a name that a file, a soname and a loader all take."""
+    """Return a name that a file, a soname and a loader all take, and that no system library has."""
     if name is None:
         stem = Path(model).stem if isinstance(model, (str, Path)) else model.graph.name
-        return re.sub(r"[^A-Za-z0-9_]+", "_", stem).strip("_") or "model"
+        name = re.sub(r"[^A-Za-z0-9_]+", "_", stem).strip("_") or "model"
+        return f"{name}_model" if f"lib{name}.so" in SYSTEM_LIBRARIES else name
     if not re.fullmatch(r"[A-Za-z0-9_]+", name):
         raise UserInputError(
             f"{name!r} cannot be a library's name", hint="use letters, digits and _ for --name"
+        )
+    if f"lib{name}.so" in SYSTEM_LIBRARIES:
+        raise UserInputError(
+            f"lib{name}.so is a library of the system", where="--name", hint="choose another name"
         )
     return name

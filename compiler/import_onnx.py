@@ -11,13 +11,12 @@ from __future__ import annotations
 import contextlib
 import io
 import warnings
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from autoglm_tvm.artifacts.tensor_spec import TensorSpec
 from autoglm_tvm.compiler.read import ReadModel
+from autoglm_tvm.compiler.refusal import how_to_bind
 from autoglm_tvm.targets.errors import UserInputError
 
 if TYPE_CHECKING:
@@ -89,18 +88,6 @@ def _refusal(importer: Any, model: ReadModel, error: Exception) -> UserInputErro
         where=f"node {name!r} ({operator})" if operator else "the graph",
         hint=f"{how_to_bind(model.inputs)}--debug shows TVM's whole message",
     )
-
-
-def how_to_bind(inputs: Sequence[TensorSpec]) -> str:
-    """Return the options that fix what is still symbolic, as the start of a hint."""
-    options = [
-        f"--shape {spec.name}={','.join(str(d) if isinstance(d, int) else '?' for d in spec.shape)}"
-        for spec in inputs
-        if any(isinstance(dim, str) for dim in spec.shape)
-    ]
-    if not options:
-        return ""
-    return f"fix the symbolic dimensions with numbers for ?: {' '.join(options)}; "
 
 
 def _importer_class() -> Any:

@@ -5,13 +5,18 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from math import prod
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from autoglm_tvm.artifacts.tensor_spec import TensorSpec
 from autoglm_tvm.compiler.frontend.load import load
+from autoglm_tvm.compiler.import_onnx import import_onnx
 from autoglm_tvm.compiler.read import ReadModel, read
 from autoglm_tvm.targets.errors import AutoglmError, UserInputError
+
+if TYPE_CHECKING:
+    import onnx
 
 
 @dataclass(frozen=True)
@@ -25,7 +30,7 @@ class ModelSummary:
     operators
         How often each operator stands in the main graph of the file as it is.
     parameters
-        Elements of all initializers.
+        Elements of all constants.
     inputs, outputs
         After normalisation; empty where the model is refused.
     nodes_read
@@ -33,7 +38,7 @@ class ModelSummary:
     notes
         What normalisation changed.
     refusal
-        Why the model cannot be compiled; empty where the read stage takes it.
+        Why the model cannot be compiled; empty where the read and import stages take it.
     """
 
     path: str
@@ -55,7 +60,7 @@ class ModelSummary:
 def inspect_model(
     path: Path, shapes: Mapping[str, Sequence[int | str]] | None = None
 ) -> ModelSummary:
-    """Summarise an ONNX file, and say whether and how the read stage takes it.
+    """Summarise an ONNX file, and say whether it can be read and imported.
 
     Raises
     ------
@@ -67,8 +72,9 @@ def inspect_model(
     refusal = ""
     try:
         normalised = read(path, shapes)
+        import_onnx(normalised)
     except UserInputError as error:
-        if shapes:
+        if shapes and normalised is None:
             raise
         refusal = str(error)
     except AutoglmError as error:
@@ -83,7 +89,7 @@ def inspect_model(
         producer=f"{proto.producer_name} {proto.producer_version}".strip(),
         opsets={entry.domain or "ai.onnx": entry.version for entry in proto.opset_import},
         operators=dict(sorted(counts.items(), key=lambda item: (-item[1], item[0]))),
-        parameters=sum(_elements(tensor.dims) for tensor in proto.graph.initializer),
+        parameters=_parameters(proto, normalised),
         inputs=normalised.inputs if normalised else (),
         outputs=normalised.outputs if normalised else (),
         nodes_read=len(normalised.proto.graph.node) if normalised else 0,
@@ -92,8 +98,9 @@ def inspect_model(
     )
 
 
-def _elements(dims: Sequence[int]) -> int:
-    total = 1
-    for dim in dims:
-        total *= dim
-    return total
+def _parameters(proto: onnx.ModelProto, normalised: ReadModel | None) -> int:
+    """Count the elements of all constants; a refused model's may be hidden in Constant nodes."""
+    if normalised is None:
+        return sum(prod(tensor.dims) for tensor in proto.graph.initializer)
+    detached = sum(array.size for array in normalised.weights.values())
+    return detached + sum(prod(tensor.dims) for tensor in normalised.proto.graph.initializer)

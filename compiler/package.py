@@ -27,7 +27,7 @@ from autoglm_tvm.compiler.optimise import OptimisedModel
 from autoglm_tvm.compiler.read import ReadModel
 from autoglm_tvm.compiler.schedule import ScheduledModel
 from autoglm_tvm.targets import LinkReport, Target, link_shared
-from autoglm_tvm.targets.errors import CheckFailedError, UserInputError
+from autoglm_tvm.targets.errors import UserInputError
 from autoglm_tvm.targets.versions import PINNED_VERSIONS, installed_version
 
 if TYPE_CHECKING:
@@ -81,13 +81,7 @@ def _link(model: StagedModel, path: Path) -> tuple[LinkReport, ElfVerdict]:
     _require_temporary_space()
     report = model.built.executable.export_library(str(path), fcompile=link)
     verdict = check_elf(path, model.target, soname=path.name)
-    if not verdict.ok:
-        failed = "; ".join(f"{at.name}: {at.detail}" for at in verdict.checks if not at.ok)
-        raise CheckFailedError(
-            f"the library would not load on {model.target.name}: {failed}",
-            where=path.name,
-            hint="run `autoglm-tvm doctor` to see which linker was used, and try another one",
-        )
+    verdict.require()
     return report, verdict
 
 
@@ -131,12 +125,20 @@ def _outputs(model: StagedModel) -> tuple[TensorSpec, ...]:
     """The outputs, with the sizes that Relax knows beyond those that ONNX could infer."""
     from tvm import tirx
 
+    symbols = set(_symbolic(model.read.inputs))
+
+    def size(dim: object) -> int | str | None:
+        if isinstance(dim, tirx.IntImm):
+            return int(dim)
+        name = getattr(dim, "name", None)
+        return name if name in symbols else None
+
     result: Any = model.optimised.module["main"].ret_ty
     types = list(getattr(result, "fields", [result]))
     specs = []
     for spec, found in zip(model.read.outputs, types, strict=True):
         dims = getattr(getattr(found, "shape", None), "values", None) or ()
-        known = [int(dim) if isinstance(dim, tirx.IntImm) else None for dim in dims]
+        known = [size(dim) for dim in dims]
         if len(known) == len(spec.shape):
             shape = tuple(
                 old if new is None else new for old, new in zip(spec.shape, known, strict=True)

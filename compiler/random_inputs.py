@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from autoglm_tvm.artifacts.tensor_spec import TensorSpec
@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     import numpy as np
     import onnx
 
-# Size of a symbolic dimension; small, and no divisor of the usual tiles.
-_SYMBOLIC_SIZE = 3
+# Sizes to try for symbolic dimensions other than the batch.
+_SIZES = (64, 160, 512, 16, 7, 3, 1)
 # Exclusive bound of random integers that index nothing: right for masks and for token types.
 _MASK_BOUND = 2
 # Operators that hand integers on unchanged on the way to where they are used as an index.
@@ -20,13 +20,15 @@ _PASSES_ON = ("Cast", "Identity", "Reshape", "Squeeze", "Unsqueeze", "Flatten", 
 
 
 def random_inputs(
-    specs: Sequence[TensorSpec], graph: onnx.GraphProto, seed: int = 0
+    specs: Sequence[TensorSpec],
+    graph: onnx.GraphProto,
+    seed: int = 0,
+    sizes: Mapping[str, int] | None = None,
 ) -> dict[str, np.ndarray]:
     """Return one array for each input.
 
     Floats are standard normal. Integers are drawn from what they index: an input that reaches a
-    ``Gather`` or ``OneHot`` gets all of its range, any other one 0 or 1. A symbolic dimension gets
-    the size 3.
+    ``Gather`` or ``OneHot`` gets all of its range, any other one 0 or 1.
 
     Parameters
     ----------
@@ -36,6 +38,8 @@ def random_inputs(
         The graph that they go into; its tensors keep the inputs' names.
     seed
         Equal seeds give equal arrays, input by input.
+    sizes
+        Size of each symbolic dimension.
     """
     import ml_dtypes  # noqa: F401 - registers bfloat16 with numpy
     import numpy as np
@@ -43,7 +47,7 @@ def random_inputs(
     arrays: dict[str, np.ndarray] = {}
     for position, spec in enumerate(specs):
         rng = np.random.default_rng((seed, position))
-        shape = tuple(dim if isinstance(dim, int) else _SYMBOLIC_SIZE for dim in spec.shape)
+        shape = tuple(dim if isinstance(dim, int) else (sizes or {})[dim] for dim in spec.shape)
         dtype = np.dtype(spec.dtype)
         if dtype == np.bool_:
             arrays[spec.name] = rng.integers(0, 2, shape).astype(dtype)
@@ -53,6 +57,21 @@ def random_inputs(
         else:
             arrays[spec.name] = rng.standard_normal(shape).astype(dtype)
     return arrays
+
+
+def symbolic_sizes(
+    specs: Sequence[TensorSpec], bound: Mapping[str, int]
+) -> Iterator[dict[str, int]]:
+    """Yield sizes for the symbolic dimensions that are worth a try, the likeliest first.
+
+    A leading dimension is a batch and gets 2; images and sequences want to be large enough for what
+    pools and strides do to them. ``bound`` are sizes that are known.
+    """
+    leading = {spec.shape[0] for spec in specs if spec.shape}
+    symbols = [dim for spec in specs for dim in spec.shape if isinstance(dim, str)]
+    free = [name for name in dict.fromkeys(symbols) if name not in bound]
+    for size in _SIZES if free else (0,):
+        yield {**bound, **{name: 2 if name in leading else size for name in free}}
 
 
 def _index_bound(name: str, graph: onnx.GraphProto) -> int:

@@ -14,6 +14,12 @@ if TYPE_CHECKING:
     import onnx
 
 
+# Any ONNX Runtime that we support reads this one. The onnx package writes newer ones, whose
+# additions (devices, types of 4 bits and less) no model that we compile uses.
+_OLD_IR_VERSION = 10
+_EXTERNAL_DATA_FOLDER = "session.model_external_initializers_file_folder_path"
+
+
 def run_reference(
     model: str | Path | onnx.ModelProto,
     inputs: Mapping[str, np.ndarray],
@@ -41,7 +47,7 @@ def run_reference(
     # The reference is the plain meaning of the graph, not somebody else's rewriting of it.
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.log_severity_level = 4
-    source = str(model) if isinstance(model, (str, Path)) else model.SerializeToString()
+    source = _readable(model, options)
     where = str(model) if isinstance(model, (str, Path)) else ""
     try:
         session = onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
@@ -56,3 +62,20 @@ def run_reference(
             "and give fitting inputs with --inputs",
         ) from error
     return dict(zip(names, arrays, strict=True))
+
+
+def _readable(model: str | Path | onnx.ModelProto, options: Any) -> str | bytes:
+    """Return what ONNX Runtime loads: the path, or the model in an IR version that it knows."""
+    import onnx
+
+    if isinstance(model, (str, Path)):
+        proto = onnx.load(str(model), load_external_data=False)
+        if proto.ir_version <= _OLD_IR_VERSION:
+            return str(model)
+        folder = str(Path(model).absolute().parent)
+        options.add_session_config_entry(_EXTERNAL_DATA_FOLDER, folder)
+    else:
+        proto = onnx.ModelProto()
+        proto.CopyFrom(model)
+    proto.ir_version = min(proto.ir_version, _OLD_IR_VERSION)
+    return proto.SerializeToString()

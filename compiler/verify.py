@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -12,9 +12,11 @@ from autoglm_tvm.artifacts.local_run import open_bundle
 from autoglm_tvm.artifacts.tensor_spec import TensorSpec
 from autoglm_tvm.compiler.compare import TensorError, compare
 from autoglm_tvm.compiler.per_layer import compare_layers
-from autoglm_tvm.compiler.random_inputs import random_inputs
-from autoglm_tvm.compiler.read import read
+from autoglm_tvm.compiler.random_inputs import random_inputs, symbolic_sizes
+from autoglm_tvm.compiler.read import ReadModel, read
 from autoglm_tvm.compiler.reference import run_reference
+from autoglm_tvm.compiler.reference_noise import reference_noise
+from autoglm_tvm.compiler.refusal import how_to_bind
 from autoglm_tvm.targets.errors import UserInputError
 
 if TYPE_CHECKING:
@@ -99,6 +101,7 @@ def verify(
     per_layer: bool = False,
     tolerance: float = DEFAULT_TOLERANCE,
     seed: int = 0,
+    shapes: Mapping[str, Sequence[int | str]] | None = None,
 ) -> VerifyResult:
     """Compare a bundle's outputs with ONNX Runtime's on the same inputs.
 
@@ -117,6 +120,9 @@ def verify(
         Largest relative error of an output that counts as right.
     seed
         Seed of the random inputs.
+    shapes
+        Shapes of random inputs whose dimensions are symbolic; by default sizes that ONNX Runtime
+        takes are looked for.
 
     Raises
     ------
@@ -132,18 +138,75 @@ def verify(
             where=str(reference) if isinstance(reference, (str, Path)) else "the reference",
             hint="name the ONNX file that the bundle was compiled from",
         )
-    given = "given" if inputs is not None else f"random (seed {seed})"
-    if inputs is None:
-        inputs = random_inputs(specs, model.proto.graph, seed)
+    if inputs is not None:
+        runner.bundle.check_inputs(inputs)
+        given, expected = "given", run_reference(reference, inputs)
+    else:
+        trial = _random_trial(specs, model, reference, seed, shapes or {})
+        given, inputs, expected = trial
     if per_layer:
         outputs, kernels = runner.run_with_kernel_outputs(inputs)
         layers = compare_layers(model, runner.bundle.manifest, inputs, kernels)
     else:
         outputs, layers = runner.run(inputs), ()
-    expected = run_reference(reference, inputs)
-    errors = tuple(compare(name, outputs[name], array) for name, array in expected.items())
+    noise = reference_noise(model.proto.graph)
+    errors = tuple(
+        compare(name, outputs[name], array, noise[name]) for name, array in expected.items()
+    )
     same_model = model.source_sha256 == runner.bundle.manifest.model_sha256
     return VerifyResult(errors, layers, tolerance, given, same_model)
+
+
+def _random_trial(
+    specs: tuple[TensorSpec, ...],
+    model: ReadModel,
+    reference: str | Path | onnx.ModelProto,
+    seed: int,
+    shapes: Mapping[str, Sequence[int | str]],
+) -> tuple[str, dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Return what the inputs are, random inputs, and the reference's outputs for them.
+
+    Not every size of a symbolic dimension makes sense to a network, so the first one counts that
+    the reference takes.
+    """
+    bound = _bound_sizes(specs, shapes)
+    error: UserInputError | None = None
+    for sizes in symbolic_sizes(specs, bound):
+        inputs = random_inputs(specs, model.proto.graph, seed, sizes)
+        try:
+            expected = run_reference(reference, inputs)
+        except UserInputError as refused:
+            error = error or refused
+            continue
+        chosen = "".join(f", {name} = {size}" for name, size in sizes.items())
+        return f"random (seed {seed}{chosen})", inputs, expected
+    raise UserInputError(
+        f"no random inputs were found that the reference takes: {error.what if error else ''}",
+        where=str(reference) if isinstance(reference, (str, Path)) else "the reference",
+        hint=f"{how_to_bind(specs)}or give real inputs with --inputs",
+    )
+
+
+def _bound_sizes(
+    specs: tuple[TensorSpec, ...], shapes: Mapping[str, Sequence[int | str]]
+) -> dict[str, int]:
+    """Return the size of each symbolic dimension that ``shapes`` fixes."""
+    known = {spec.name: spec for spec in specs}
+    sizes: dict[str, int] = {}
+    for name, shape in shapes.items():
+        spec = known.get(name)
+        if spec is None or len(spec.shape) != len(shape):
+            takes = "; ".join(str(item) for item in specs)
+            raise UserInputError(
+                f"no input takes the shape {name}={','.join(map(str, shape))}",
+                where="--shape",
+                hint=f"the bundle takes {takes}",
+            )
+        pairs = zip(spec.shape, shape, strict=True)
+        sizes.update(
+            {dim: size for dim, size in pairs if isinstance(dim, str) and isinstance(size, int)}
+        )
+    return sizes
 
 
 def _typed(specs: tuple[TensorSpec, ...]) -> list[tuple[str, str]]:

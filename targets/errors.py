@@ -53,3 +53,9 @@ class MissingToolError(AutoglmError):
     """A tool, library version or device that the work needs is missing."""
 
     exit_code = 3
+
+
+class DefectError(AutoglmError):
+    """Something went wrong that is nobody's fault but ours (EX_SOFTWARE of sysexits.h)."""
+
+    exit_code = 70

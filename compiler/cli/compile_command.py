@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from autoglm_tvm.compiler.cli.interrupt import end_if_interrupted
 from autoglm_tvm.compiler.cli.options import Json, parse_shapes
 
 if TYPE_CHECKING:
@@ -46,6 +47,10 @@ def compile_model(
     shapes = parse_shapes(shape or [])
     from rich.console import Console
 
+    def report(stage: str) -> None:
+        end_if_interrupted()
+        status.update(f"{stage} {model.name}")
+
     console = Console(stderr=True)
     with console.status("loading TVM") as status:
         from autoglm_tvm.compiler import compile
@@ -61,7 +66,7 @@ def compile_model(
             features=features,
             layout=layout,
             dump_dir=dump_dir,
-            progress=lambda stage: status.update(f"{stage} {model.name}"),
+            progress=report,
         )
     if as_json:
         typer.echo(json.dumps(result.to_json(), indent=1))

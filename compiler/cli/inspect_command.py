@@ -54,7 +54,7 @@ def _model_text(summary: ModelSummary) -> str:
     if summary.refusal:
         lines.append(f"compiles   no: {summary.refusal}")
     else:
-        lines.append(f"reads      yes, {summary.nodes_read} nodes after normalisation")
+        lines.append(f"imports    yes, as {summary.nodes_read} nodes after normalisation")
         lines.extend(f"note       {note}" for note in summary.notes)
     return "\n".join(lines)
 

@@ -8,7 +8,8 @@ import json
 import sys
 import tempfile
 import traceback
-from typing import Any
+from importlib import metadata
+from typing import Annotated, Any
 
 import typer
 
@@ -20,11 +21,12 @@ from autoglm_tvm.compiler.cli import (
     targets_command,
     verify_command,
 )
-from autoglm_tvm.targets.errors import AutoglmError, UserInputError
+from autoglm_tvm.compiler.cli.interrupt import catch_interrupts, interrupted
+from autoglm_tvm.targets.errors import AutoglmError, DefectError, UserInputError
 
 _EPILOG = (
     "Exit codes: 0 right; 1 a check failed; 2 the input is wrong; 3 a tool or device is missing. "
-    "--debug, before or after the command, shows the traceback of an error."
+    "70 is a defect of ours. --debug anywhere shows the traceback of an error."
 )
 # What a shell expects of a program that Ctrl-C ended: 128 + SIGINT.
 _INTERRUPTED = 130
@@ -34,7 +36,6 @@ _USAGE_ERROR: Any = typer.BadParameter.__base__
 
 app = typer.Typer(
     name="autoglm-tvm",
-    help="Take an ONNX model and make it run on a phone.",
     epilog=_EPILOG,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -47,8 +48,29 @@ app.command("targets")(targets_command.list_targets)
 app.command("doctor")(doctor_command.examine)
 
 
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"autoglm-tvm {metadata.version('autoglm-tvm')}")
+        raise typer.Exit
+
+
+@app.callback()
+def program(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", help="Print the version.", callback=_print_version, is_eager=True
+        ),
+    ] = False,
+    # Taken out of the arguments by `main`, since it may stand anywhere; named here for the help.
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks of errors.")] = False,
+) -> None:
+    """Take an ONNX model and make it run on a phone."""
+
+
 def main() -> None:
     """Run the command line and exit with its code."""
+    catch_interrupts()
     arguments = [item for item in sys.argv[1:] if item != "--debug"]
     try:
         # Not standalone: an error of usage is raised, and told in the same form as all others.
@@ -58,9 +80,12 @@ def main() -> None:
     except Exception as error:
         if "--debug" in sys.argv:
             traceback.print_exc()
-        told = _for_the_user(error)
-        _report(told, as_json="--json" in arguments)
-        code = told.exit_code
+        if interrupted():
+            code = _INTERRUPTED
+        else:
+            told = _for_the_user(error)
+            _report(told, as_json="--json" in arguments)
+            code = told.exit_code
     if code == _INTERRUPTED:
         sys.stderr.write("interrupted; nothing was left half-written\n")
     sys.exit(code)
@@ -81,7 +106,7 @@ def _for_the_user(error: Exception) -> AutoglmError:
             hint=f"see that the disk and {tempfile.gettempdir()} have room and that you may write "
             "there; --debug shows what was about to be written",
         )
-    return AutoglmError(
+    return DefectError(
         f"this is a defect of autoglm-tvm or TVM, not of your input: {kind}: {first}",
         hint="run the same command with --debug and report the traceback",
     )

@@ -66,9 +66,10 @@ def load_inputs(path: Path) -> dict[str, np.ndarray]:
 
     hint = "write one with numpy.savez(path, **{input name: array})"
     try:
-        with np.load(path, allow_pickle=False) as content:
-            if isinstance(content, np.ndarray):
-                raise ValueError("this is a single array (.npy)")
+        content = np.load(path, allow_pickle=False)
+        if isinstance(content, np.ndarray):
+            raise ValueError("this is a single array without a name (.npy)")
+        with content:
             return {name: content[name] for name in content.files}
     except FileNotFoundError:
         raise UserInputError("there is no such file", where=str(path), hint=hint) from None
@@ -90,6 +91,7 @@ def save_outputs(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     """
     from numpy.lib.format import write_array
 
+    # Packed in memory first: a device cannot be gone back in, as a zip file's writer does.
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w") as archive:
         for name, array in arrays.items():
@@ -99,7 +101,7 @@ def save_outputs(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     replaces = path.is_file() or not path.exists()
     part = path.with_name(f".{path.name}.part") if replaces else path
     try:
-        part.write_bytes(content.getbuffer())
+        part.write_bytes(content.getvalue())
         if replaces:
             part.replace(path)
     except OSError as error:

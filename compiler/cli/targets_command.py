@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from autoglm_tvm.compiler.cli.options import Json
+from autoglm_tvm.targets.errors import AutoglmError
 
 if TYPE_CHECKING:
     from autoglm_tvm.targets import Preset
@@ -31,12 +32,16 @@ def list_targets(as_json: Json = False) -> None:
 def _lines(preset: Preset) -> Iterator[str]:
     from autoglm_tvm.targets import find_linkers, resolve_target
 
-    target = resolve_target(preset.name)
-    linker = next((item for item in find_linkers(target) if item.found), None)
-    # The host's features are all those of its CPU: a list of a hundred helps nobody.
-    features = " ".join(preset.features)
     yield typer.style(preset.name, bold=True)
     yield f"  {preset.description}"
+    try:
+        target = resolve_target(preset.name)
+        linker = next((item for item in find_linkers(target) if item.found), None)
+    except AutoglmError as error:
+        yield f"  cannot be used: {error}"
+        return
+    # The host's features are all those of its CPU: a list of a hundred helps nobody.
+    features = " ".join(preset.features)
     yield (
         f"  phones  {preset.examples}"
         if target.abi == "android"

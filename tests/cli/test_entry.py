@@ -9,6 +9,8 @@ import subprocess
 import sys
 import sysconfig
 import time
+from collections.abc import Callable
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -66,7 +68,7 @@ def test_an_unexpected_exception_is_called_a_defect(
 
     monkeypatch.setattr("autoglm_tvm.compiler.inspect.read", broken)
     outcome = run("inspect", linear_model, "--json")
-    assert outcome.code == 1
+    assert outcome.code == 70
     assert "defect of autoglm-tvm" in outcome.stderr
     assert "RuntimeError: first line" in outcome.stderr
     assert "second line" not in outcome.stderr
@@ -126,3 +128,30 @@ def test_interrupted_it_leaves_nothing(linear_model: Path, tmp_path: Path) -> No
     assert "Traceback" not in stderr
     assert "interrupted; nothing was left half-written" in stderr
     assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_the_version() -> None:
+    assert succeeds("--version").stdout == f"autoglm-tvm {metadata.version('autoglm-tvm')}\n"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("moment", [0.4, 0.8, 1.2, 1.6, 2.0, 2.5])
+def test_interrupted_at_any_moment(
+    moment: float, real_model: Callable[[str, str], Path], tmp_path: Path
+) -> None:
+    """TVM makes other errors of a KeyboardInterrupt, or none: the user must not see that."""
+    model = real_model("rapidocr", "ch_ppocr_mobile_v2.0_cls_mobile.onnx")
+    command = [sys.executable, "-m", MODULE, "compile", model, "-o", tmp_path / "out/b"]
+    command += ["--shape", "x=1,3,48,192"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            time.sleep(moment)
+            process.send_signal(signal.SIGINT)
+            _, stderr = process.communicate(timeout=120)
+        finally:
+            process.kill()
+    # At the very end the bundle may be whole before the signal is seen.
+    assert process.returncode in (130, -signal.SIGINT)
+    assert "defect" not in stderr
+    assert "TVM cannot" not in stderr
+    assert not (tmp_path / "out").exists() or list((tmp_path / "out").iterdir()) == []

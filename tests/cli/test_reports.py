@@ -21,7 +21,7 @@ def test_inspect_a_model(linear_model: Path) -> None:
         "x: float32[n, 8]",
         "y: float32[n, 4]",
         "MatMul 1",
-        "reads      yes",
+        "imports    yes",
     ):
         assert part in text
     found = succeeds("inspect", linear_model, "--json").json

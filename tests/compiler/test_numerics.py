@@ -8,8 +8,10 @@ import onnx
 import pytest
 
 from autoglm_tvm.artifacts import open_bundle
+from autoglm_tvm.artifacts.tensor_spec import TensorSpec
 from autoglm_tvm.compiler import compile, verify
 from autoglm_tvm.compiler.reference import run_reference
+from autoglm_tvm.compiler.refusal import refusal
 from autoglm_tvm.targets.errors import UserInputError
 from tests.compiler.onnx_text import model_from_text, random_array
 
@@ -190,3 +192,39 @@ def test_a_bound_dimension_is_static(tmp_path: Path) -> None:
     assert manifest.outputs[0].shape == (4, 3)
     # One 4x5 intermediate tensor and one 4x3 output, float32; planned in whole storages.
     assert manifest.memory.activations_peak_bytes == 4 * (20 + 12)
+
+
+def test_a_network_that_computes_nothing(tmp_path: Path) -> None:
+    model = model_from_text("g (float[2] x) => (float[2] y) { y = Identity (x) }")
+    for target in ("host", "android-arm64"):
+        manifest = compile(model, target, tmp_path / target).bundle.manifest
+        assert manifest.elf_check["ok"]
+        assert manifest.kernels == ()
+    assert verify(tmp_path / "host", model).ok
+
+
+def test_what_tvm_raises_becomes_a_message() -> None:
+    specs = [TensorSpec("x", "float32", ("n", 3)), TensorSpec("z", "int64", (2,))]
+    with pytest.raises(UserInputError) as told, refusal("optimise", specs):
+        raise RuntimeError("Traceback of C++\nDivide by zero")
+    assert told.value.what == "TVM cannot optimise this graph: Divide by zero"
+    assert "--shape x=?,3;" in told.value.hint
+    assert "z=" not in told.value.hint
+
+
+def test_a_system_librarys_name_is_not_taken(tmp_path: Path) -> None:
+    model = model_from_text("g (float[2] x) => (float[2] y) { y = Neg (x) }")
+    with pytest.raises(UserInputError, match=r"liblog\.so"):
+        compile(model, "android-arm64", tmp_path / "b", name="log")
+    onnx.save(model, tmp_path / "c.onnx")
+    manifest = compile(tmp_path / "c.onnx", "android-arm64", tmp_path / "b").bundle.manifest
+    assert manifest.library == "libc_model.so"
+
+
+def test_a_symbol_of_an_input_is_the_outputs_too(tmp_path: Path) -> None:
+    model = model_from_text(
+        f"{SYMBOLIC} {{ a = Add (x, z) b = MatMul (a, w) y = Softmax (b) }}",
+        {"w": random_array(5, 3)},
+    )
+    manifest = compile(model, "host", tmp_path / "b").bundle.manifest
+    assert manifest.outputs[0].shape == ("batch", 3)
