@@ -13,6 +13,7 @@ from autoglm_tvm.compiler.passes.fold_with_numpy import fold_with_numpy
 from autoglm_tvm.compiler.passes.layout import convert_layout
 from autoglm_tvm.compiler.passes.lift_weights import lift_weights
 from autoglm_tvm.compiler.passes.provenance import Origin, trace_kernels
+from autoglm_tvm.compiler.passes.wide_accumulators import widen_accumulators
 from autoglm_tvm.targets import Target
 
 if TYPE_CHECKING:
@@ -89,7 +90,7 @@ def _optimise_graph(module: IRModule, layout: str) -> IRModule:
     canonical = relax.transform.CanonicalizeBindings()
     module = fold_with_numpy(clip_gather(module))
     module = transform.Sequential([dataflow, canonical, fold, clean])(module)
-    module = fold_batch_norm(module)
+    module = widen_accumulators(fold_batch_norm(module))
     # What was not folded into a convolution becomes a multiplication and an addition.
     module = relax.transform.DecomposeOpsForInference()(module)
     module = convert_layout(module, layout)
