@@ -1,10 +1,15 @@
-"""Build the native device server (``rpc/native``) for Linux arm64 or for this machine."""
+"""Build the native device server (``rpc/native``) for Linux arm64 or for this machine.
+
+``python -m autoglm_tvm.rpc.device_build`` does it and prints the folder.
+"""
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +20,7 @@ from autoglm_tvm.rpc.runtime_libraries import (
     host_libraries,
     include_folders,
 )
-from autoglm_tvm.targets.errors import MissingToolError, UserInputError
+from autoglm_tvm.targets.errors import AutoglmError, MissingToolError, UserInputError
 from autoglm_tvm.targets.versions import PINNED_VERSIONS
 
 SOURCES = Path(__file__).resolve().parent / "native"
@@ -92,7 +97,7 @@ def _build(compiler: str, libraries: list[Path], folder: Path) -> None:
         *sorted(str(path) for path in SOURCES.glob("*.cc")),
         *["-o", str(folder / EXECUTABLE), f"-L{folder}", "-Wl,-rpath,$ORIGIN"],
         # One of them is only reached by name, at run time.
-        *["-Wl,--no-as-needed", *(f"-l:{library.name}" for library in libraries)],
+        *["-Wl,--no-as-needed", *(f"-l:{library.name}" for library in libraries), "-ldl"],
     ]
     done = _run(command)
     if done.returncode != 0:
@@ -118,3 +123,22 @@ def _run(command: Sequence[str]) -> subprocess.CompletedProcess[str]:
         raise MissingToolError(
             f"{command[0]} took over {_COMPILE_TIMEOUT_S} s", hint="see what keeps the machine busy"
         ) from None
+
+
+def main() -> None:
+    """Build the server and print the folder that it lies in."""
+    parser = argparse.ArgumentParser(
+        prog="python -m autoglm_tvm.rpc.device_build",
+        description="Build the device server and print the folder to copy to the device.",
+    )
+    parser.add_argument("--platform", default="linux-arm64", help=" or ".join(PLATFORMS))
+    options = parser.parse_args()
+    try:
+        print(build_device_server(options.platform))
+    except AutoglmError as error:
+        sys.stderr.write(f"error: {error}\n")
+        sys.exit(error.exit_code)
+
+
+if __name__ == "__main__":
+    main()

@@ -10,15 +10,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from autoglm_tvm.artifacts.bundle import Bundle, read_bundle
+from autoglm_tvm.artifacts.local_run import BIG_CORES_FIRST
 from autoglm_tvm.rpc.connection import Connection
+from autoglm_tvm.rpc.device_about import ask_device, refuse_other_device
 from autoglm_tvm.rpc.device_errors import explain
-from autoglm_tvm.rpc.tracker_client import TrackerClient
+from autoglm_tvm.rpc.tracker_client import TrackerClient, parse_address
 from autoglm_tvm.targets.errors import AutoglmError, MissingToolError
 
 if TYPE_CHECKING:
     import numpy as np
-
-_BIG_CORES_FIRST = 1  # affinity mode of TVM's thread pool (threading_backend.h, kBig)
 
 
 def connect(
@@ -44,11 +44,14 @@ def connect(
     MissingToolError
         No tracker there, no device of that key, or none answers in time.
     """
+    parse_address(tracker)
+    # Before a device is taken: the import takes seconds, and the device takes its offer back when
+    # whoever has taken it does not come.
+    from tvm import rpc
+
     deadline = time.monotonic() + timeout_s
     with TrackerClient(tracker, timeout_s) as client:
         address = client.request(key)
-
-    from tvm import rpc
 
     where = f"device {key!r} at {address.host}:{address.port}"
     connection = Connection(address.host, address.port)
@@ -128,8 +131,10 @@ class DeviceSession:
 
         Raises
         ------
-        UserInputError, CheckFailedError
-            There is no bundle, or a file of it was changed.
+        UserInputError
+            There is no bundle, or it is for another kind of device.
+        CheckFailedError
+            A file of it was changed.
         MissingToolError
             The device cannot load it.
         """
@@ -150,6 +155,10 @@ class RemoteBundle:
         self.bundle = bundle
         self.manifest = bundle.manifest
         remote = session.remote
+        with session.calls("asking what it is"):
+            about = ask_device(remote)
+        if about is not None:
+            refuse_other_device(bundle, about, session.where)
         # A library that is written over while it is loaded crashes the device.
         name = f"{uuid.uuid4().hex}-{self.manifest.library}"
         with session.calls(f"loading {self.manifest.library}", self._wrong_cpu_hint()):
@@ -157,7 +166,7 @@ class RemoteBundle:
             remote.upload(str(bundle.library_path), name)
             self._vm = relax.VirtualMachine(remote.load_module(name), self._device)
             remote.get_function("runtime.config_threadpool")(
-                _BIG_CORES_FIRST, int(self.manifest.target["threads"])
+                BIG_CORES_FIRST, int(self.manifest.target["threads"])
             )
         self._weights = [self._send(array, "sending the weights") for array in bundle.map_weights()]
 

@@ -7,7 +7,6 @@ in a child process (``popen_worker``) that stays alive when its parent is killed
 from __future__ import annotations
 
 import argparse
-import contextlib
 import ctypes
 import os
 import random
@@ -16,13 +15,14 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 from dataclasses import dataclass
 from typing import IO
 
-from autoglm_tvm.targets.errors import MissingToolError
+from autoglm_tvm.rpc.process_group import stop_group
+from autoglm_tvm.targets.errors import AutoglmError, MissingToolError
 
 _PR_SET_PDEATHSIG = 1
+_ERROR = "error: "
 
 
 @dataclass(frozen=True)
@@ -43,17 +43,8 @@ class TrackerProcess:
         stop_group(self.process)
 
 
-def stop_group(process: subprocess.Popen[str]) -> None:
-    """Kill a child that was started with ``start_new_session`` and everything it started."""
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-    if process.stdout is not None:
-        process.stdout.close()
-
-
 def start_tracker(
-    host: str = "127.0.0.1", port: int | None = None, timeout_s: float = 60
+    host: str = "127.0.0.1", port: int | None = None, timeout_s: float = 120
 ) -> TrackerProcess:
     """Start a tracker on ``port``, or on a free port.
 
@@ -88,13 +79,15 @@ def _read_port(process: subprocess.Popen[str], errors: IO[str], timeout_s: float
     assert process.stdout is not None
     ready, _, _ = select.select([process.stdout], [], [], timeout_s)
     line = process.stdout.readline().strip() if ready else ""
-    if line.isdigit():
-        return int(line)
+    port = line.rpartition(":")[2]
+    if port.isdecimal():
+        return int(port)
     errors.seek(0)
-    said = errors.read().strip().splitlines() or ["no message"]
+    said = errors.read().strip().splitlines() or [f"no message within {timeout_s:g} s"]
+    reason = next((text for text in said if text.startswith(_ERROR)), _ERROR + said[-1])
     raise MissingToolError(
-        f"the tracker did not start: {said[-1]}",
-        hint="choose another port if this one is taken; pip install tornado if that is missing",
+        f"the tracker did not start: {reason[len(_ERROR) :]}",
+        hint="choose another port if this one is taken",
     )
 
 
@@ -105,26 +98,44 @@ def _exit_with(parent: int) -> None:
         sys.exit("the parent has ended")
 
 
+def _serve(host: str, port: int, port_end: int) -> None:
+    """Run TVM's tracker; print its address when it is ready."""
+    try:
+        from tvm.rpc.tracker import PopenTrackerServerState
+
+        # The class behind `tvm.rpc.tracker.Tracker`, without the child process around it.
+        state = PopenTrackerServerState(host, port, port_end, silent=True)
+    except ImportError as error:
+        raise MissingToolError(f"cannot import {error.name}", hint="pip install tornado") from error
+    except (OSError, ValueError) as error:
+        raise MissingToolError(
+            f"cannot listen on {host}:{port}: {error}", hint="choose another --host or --port"
+        ) from error
+    print(f"{host}:{state.port}", flush=True)
+    # The tracker's thread would keep Python from ending by Ctrl-C.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    state.thread.join()
+
+
 def main() -> None:
-    """Run a tracker until a signal ends it; print its port when it is ready."""
-    parser = argparse.ArgumentParser(prog="python -m autoglm_tvm.rpc.tracker", description=__doc__)
-    parser.add_argument("--host", default="127.0.0.1", help="address to listen on")
-    parser.add_argument("--port", type=int, default=9190, help="first port to try")
-    parser.add_argument("--port-end", type=int, help="port after the last one to try")
+    """Run a tracker until a signal ends it."""
+    parser = argparse.ArgumentParser(
+        prog="python -m autoglm_tvm.rpc.tracker",
+        description="Run a tracker: devices register there, and clients ask it for one. "
+        "Prints HOST:PORT when it is ready, and runs until Ctrl-C.",
+    )
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
+    parser.add_argument("--port", type=int, default=9190, help="first port to try (%(default)s)")
+    parser.add_argument("--port-end", type=int, help="port after the last one to try (PORT + 1)")
     parser.add_argument("--exit-with-parent", type=int, metavar="PID", help="end when PID ends")
     options = parser.parse_args()
     if options.exit_with_parent is not None:
         _exit_with(options.exit_with_parent)
-
-    from tvm.rpc.tracker import PopenTrackerServerState
-
-    # The class behind `tvm.rpc.tracker.Tracker`, without the child process around it.
-    state = PopenTrackerServerState(
-        options.host, options.port, options.port_end or options.port + 1, silent=True
-    )
-    print(state.port, flush=True)
-    while state.thread.is_alive():
-        time.sleep(1)
+    try:
+        _serve(options.host, options.port, options.port_end or options.port + 1)
+    except AutoglmError as error:
+        sys.stderr.write(f"{_ERROR}{error}\n")
+        sys.exit(error.exit_code)
 
 
 if __name__ == "__main__":

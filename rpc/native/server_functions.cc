@@ -1,5 +1,6 @@
 #include "server_functions.h"
 
+#include <dlfcn.h>
 #include <tvm/ffi/error.h>
 #include <tvm/ffi/extra/module.h>
 #include <tvm/ffi/function.h>
@@ -21,6 +22,36 @@ std::string PathInside(const std::string& folder, const std::string& name) {
                               << "': expected a plain name without folders";
   }
   return folder + "/" + name;
+}
+
+#if defined(__aarch64__)
+constexpr const char* kArch = "aarch64";
+#elif defined(__x86_64__)
+constexpr const char* kArch = "x86_64";
+#else
+constexpr const char* kArch = "other";
+#endif
+
+bool Loads(const char* library) {
+  void* handle = dlopen(library, RTLD_LAZY | RTLD_LOCAL);
+  if (handle != nullptr) dlclose(handle);
+  return handle != nullptr;
+}
+
+// The architecture, then every ABI whose libraries can be loaded, this device's own first.
+std::string About() {
+  std::string about = kArch;
+#if defined(__ANDROID__)
+  return about + " android";
+#elif defined(__GLIBC__)
+  about += " gnu";
+#else
+  about += " other";
+#endif
+  // Android's libraries name these two. With glibc they are not there, or are linker scripts,
+  // unless somebody has put stand-ins into the loader's way.
+  if (Loads("libc.so") && Loads("libm.so")) about += " android";
+  return about;
 }
 
 }  // namespace
@@ -50,6 +81,7 @@ void RegisterServerFunctions(const std::string& folder) {
         loaded->insert(name);
         return module;
       }));
+  set("autoglm.device.about", ffi::Function::FromTyped(About));
   RegisterKernelRecorder();
 }
 

@@ -6,7 +6,8 @@
 namespace autoglm {
 
 // Registers tvm.rpc.server.{workpath,load_module,upload} so that every file name from the wire is a
-// plain name inside `folder`, and the autoglm.recorder functions (kernel_recorder.cc).
+// plain name inside `folder`, autoglm.device.about, and the autoglm.recorder functions
+// (kernel_recorder.cc).
 void RegisterServerFunctions(const std::string& folder);
 
 void RegisterKernelRecorder();

@@ -10,11 +10,12 @@ from pathlib import Path
 from types import TracebackType
 
 from autoglm_tvm.rpc.device_build import EXECUTABLE
-from autoglm_tvm.rpc.tracker import TrackerProcess, start_tracker, stop_group
+from autoglm_tvm.rpc.process_group import stop_group
+from autoglm_tvm.rpc.tracker import TrackerProcess, start_tracker
 from autoglm_tvm.rpc.tracker_client import TrackerClient
 from autoglm_tvm.targets.errors import MissingToolError
 
-_START_TIMEOUT_S = 60
+_START_TIMEOUT_S = 180
 
 
 class DeviceProcess:
@@ -130,7 +131,7 @@ class DeviceProcess:
         while time.monotonic() < deadline:
             if self.server.poll() is not None:
                 break
-            with TrackerClient(self.tracker, timeout_s=10) as client:
+            with TrackerClient(self.tracker, timeout_s=60) as client:
                 count = client.devices().get(self.key)
             if count is not None and count.free > 0:
                 return
@@ -139,21 +140,9 @@ class DeviceProcess:
 
     def stop(self) -> None:
         """End server and tracker with all that they started, and remove the folder."""
-        if self._process is not None:
-            stop_group(self._process)
-        self.stop_tracker()
-        shutil.rmtree(self.folder)
-
-
-def processes_in_groups(groups: list[int]) -> list[int]:
-    """Return the ids of all living processes of these process groups."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*/stat"):
         try:
-            # After the name in parentheses: state, parent, group.
-            state, _, group = path.read_text().rpartition(")")[2].split()[:3]
-        except OSError:
-            continue  # it ended meanwhile
-        if int(group) in groups and state != "Z":
-            found.append(int(path.parent.name))
-    return found
+            if self._process is not None:
+                stop_group(self._process)
+        finally:
+            self.stop_tracker()
+            shutil.rmtree(self.folder)

@@ -33,6 +33,8 @@ class EmulatedPhone(DeviceProcess):
         ``cortex-a76`` is ARMv8.2 with dot product.
     key
         The device's key at the tracker; by default one that nobody else has.
+    shims
+        Whether libraries that were linked for Android load; without, it is an arm64 Linux board.
 
     Raises
     ------
@@ -40,12 +42,11 @@ class EmulatedPhone(DeviceProcess):
         qemu, the cross compiler or arm64 wheels of TVM are missing; the message has the command.
     """
 
-    def __init__(self, cpu: str = "max", key: str | None = None) -> None:
+    def __init__(self, cpu: str = "max", key: str | None = None, *, shims: bool = True) -> None:
         require_tools()
-        runner = [
-            *[_QEMU, "-cpu", cpu, "-L", str(SYSROOT)],
-            *["-E", f"LD_LIBRARY_PATH={android_libc_shims()}"],
-        ]
+        runner = [_QEMU, "-cpu", cpu, "-L", str(SYSROOT)]
+        if shims:
+            runner += ["-E", f"LD_LIBRARY_PATH={android_libc_shims()}"]
         server = build_device_server("linux-arm64")
         super().__init__(server, key or f"phone-{uuid.uuid4().hex[:8]}", runner)
         self.cpu = cpu

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from autoglm_tvm.compiler.compile import compile
 from autoglm_tvm.compiler.verify import verify
+from autoglm_tvm.rpc import session as session_module
 from autoglm_tvm.rpc.session import connect
-from autoglm_tvm.targets.errors import MissingToolError
+from autoglm_tvm.targets.errors import MissingToolError, UserInputError
+from tests.devices.device_process import DeviceProcess
 from tests.devices.emulated_phone import EmulatedPhone
 
 TOLERANCE = 1e-4
@@ -34,6 +37,13 @@ def bundle(classifier: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return compile(classifier, "android-arm64", folder, {"x": (1, 3, 48, 192)}).directory
 
 
+@pytest.fixture(scope="module")
+def linux_board() -> Iterator[DeviceProcess]:
+    """Return an emulated arm64 Linux board: it lacks what stands in for Android's libraries."""
+    with EmulatedPhone(shims=False) as board:
+        yield board
+
+
 def test_it_is_right_layer_by_layer(
     emulated_phone: EmulatedPhone, classifier: Path, bundle: Path
 ) -> None:
@@ -50,12 +60,23 @@ def test_it_runs_on_the_oldest_cpu(classifier: Path, bundle: Path) -> None:
     assert result.outputs[0].relative <= TOLERANCE
 
 
-def test_a_library_for_another_machine_is_refused(
-    emulated_phone: EmulatedPhone, small_bundle: Path
+def test_a_bundle_that_the_device_cannot_load_is_not_sent(
+    linux_board: DeviceProcess, bundle: Path
 ) -> None:
+    with connect(linux_board.tracker, linux_board.key) as session:
+        with pytest.raises(UserInputError, match=r"needs Android's C lib.* has glibc") as told:
+            session.open_bundle(bundle)
+        assert [list(folder.iterdir()) for folder in linux_board.session_folders] == [[]]
+    assert "autoglm-tvm compile MODEL --target linux-arm64" in told.value.hint
+
+
+def test_without_our_server_the_devices_loader_refuses(
+    linux_board: DeviceProcess, bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session_module, "ask_device", lambda _: None)
     with (
-        connect(emulated_phone.tracker, emulated_phone.key) as session,
-        pytest.raises(MissingToolError, match=r"refused loading libsmall\.so.*: ") as caught,
+        connect(linux_board.tracker, linux_board.key) as session,
+        pytest.raises(MissingToolError, match=r"refused loading \S+\.so: .*libc\.so") as told,
     ):
-        session.open_bundle(small_bundle)
-    assert "compiled for test" in caught.value.hint
+        session.open_bundle(bundle)
+    assert "compiled for android-arm64" in told.value.hint

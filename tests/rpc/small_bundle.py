@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 from pathlib import Path
 from typing import Any
 
@@ -90,7 +91,7 @@ def write_small_bundle(directory: Path, target: dict[str, Any], link: Any) -> Pa
     kernels = [var.name_hint for var in module.get_global_vars() if var.name_hint != "main"]
     manifest = Manifest(
         name="small",
-        target={"name": "test", "triple": str(target.get("mtriple", "")), "threads": 2},
+        target=_target_entry(str(target.get("mtriple", ""))),
         abi=PINNED_VERSIONS,
         library="libsmall.so",
         inputs=(spec["x"],),
@@ -105,6 +106,13 @@ def write_small_bundle(directory: Path, target: dict[str, Any], link: Any) -> Pa
     )
     (directory / FILE_NAME).write_text(manifest.to_json())
     return directory
+
+
+def _target_entry(triple: str) -> dict[str, Any]:
+    """Return the manifest's words on the target; no triple stands for this machine."""
+    arch = triple.partition("-")[0] or platform.machine()
+    abi = "android" if "android" in triple else "gnu"
+    return {"name": "test", "triple": triple, "arch": arch, "abi": abi, "threads": 2}
 
 
 def _weights() -> list[np.ndarray]:

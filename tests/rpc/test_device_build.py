@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
+import re
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from autoglm_tvm.rpc import device_build, runtime_libraries
 from autoglm_tvm.rpc.cache import cached_folder
-from autoglm_tvm.rpc.device_build import SOURCES, build_device_server
+from autoglm_tvm.rpc.device_build import EXECUTABLE, SOURCES, build_device_server
 from autoglm_tvm.targets.errors import MissingToolError, UserInputError
 
 
@@ -33,6 +36,19 @@ def test_a_missing_compiler_is_named_with_its_package(
     with pytest.raises(MissingToolError, match="aarch64-linux-gnu-g\\+\\+ is missing") as caught:
         build_device_server("linux-arm64")
     assert caught.value.hint.startswith("apt-get install g++-aarch64-linux-gnu")
+
+
+def test_the_command_prints_the_folder_or_one_message() -> None:
+    command = [sys.executable, "-m", "autoglm_tvm.rpc.device_build", "--platform"]
+    done = subprocess.run([*command, "host"], capture_output=True, text=True, check=True)
+    assert Path(done.stdout.strip(), EXECUTABLE).is_file()
+    environment = {**os.environ, "PATH": "/nonexistent"}
+    done = subprocess.run(
+        [*command, "linux-arm64"], capture_output=True, text=True, check=False, env=environment
+    )
+    assert done.returncode == MissingToolError.exit_code
+    assert re.fullmatch(r"error: the C\+\+ compiler .* is missing\n  -> apt-get .*\n", done.stderr)
+    assert done.stdout == ""
 
 
 def test_an_unknown_platform_is_the_users_mistake() -> None:

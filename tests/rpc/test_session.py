@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import signal
 import socket
 import threading
@@ -12,6 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from autoglm_tvm.artifacts.bundle import read_bundle
+from autoglm_tvm.rpc.device_about import DeviceAbout, ask_device, refuse_other_device
 from autoglm_tvm.rpc.session import DeviceSession, connect
 from autoglm_tvm.targets.errors import CheckFailedError, MissingToolError, UserInputError
 from tests.devices.device_process import DeviceProcess
@@ -63,7 +66,7 @@ def test_something_else_listens(answer: bytes | None) -> None:
 def test_a_tracker_that_falls_silent() -> None:
     magic = (0x2F271).to_bytes(4, "little")
     with listener(magic) as address, pytest.raises(MissingToolError, match="does not answer"):
-        connect(address, "key", timeout_s=1)
+        connect(address, "key", timeout_s=4)
 
 
 def test_a_missing_key_is_told_with_the_keys_that_are_there(device: DeviceProcess) -> None:
@@ -75,7 +78,7 @@ def test_a_busy_device_is_not_waited_for_for_ever(
     device: DeviceProcess, session: DeviceSession
 ) -> None:
     with pytest.raises(MissingToolError, match=r"came free in time .1 connected, all busy"):
-        connect(device.tracker, device.key, timeout_s=1)
+        connect(device.tracker, device.key, timeout_s=4)
     session.remote.upload(bytearray(b"x"), "still-there")
 
 
@@ -84,7 +87,7 @@ def test_a_device_that_froze_is_given_up(device: DeviceProcess) -> None:
     device.server.send_signal(signal.SIGSTOP)
     try:
         with pytest.raises(MissingToolError, match="names this device, but it does not answer"):
-            connect(device.tracker, device.key, timeout_s=2)
+            connect(device.tracker, device.key, timeout_s=4)
     finally:
         device.server.send_signal(signal.SIGCONT)
     device.wait_until_registered()
@@ -127,6 +130,44 @@ def test_a_wrong_input_is_refused_before_it_is_sent(
     bundle = session.open_bundle(small_bundle)
     with pytest.raises(UserInputError, match="dtype"):
         bundle.run({"x": small_inputs()["x"].astype(np.float64)})
+
+
+def test_a_device_says_what_it_is(session: DeviceSession) -> None:
+    about = ask_device(session.remote)
+    assert about is not None
+    assert (about.arch, about.abis[0]) == (platform.machine(), "gnu")
+
+
+def test_another_server_does_not_say_what_it_is(session: DeviceSession) -> None:
+    class OtherServer:
+        def get_function(self, name: str) -> object:
+            return session.remote.get_function(f"other.{name}")
+
+    assert ask_device(OtherServer()) is None
+
+
+@pytest.mark.parametrize(
+    ("device", "reason", "hint"),
+    [
+        (DeviceAbout("other", ("gnu",)), "this device is other", "--target host on a machine"),
+        (DeviceAbout("aarch64", ("gnu",)), "this device is aarch64", "--target linux-arm64"),
+        (DeviceAbout("aarch64", ("android",)), "device is aarch64", "--target android-arm64"),
+        (
+            DeviceAbout(platform.machine(), ("android",)),
+            "needs glibc; this device has Android's C library",
+            "--target android-",
+        ),
+        (DeviceAbout(platform.machine(), ("other",)), "has another C library", "--target host"),
+    ],
+)
+def test_a_bundle_for_another_device_is_refused(
+    small_bundle: Path, device: DeviceAbout, reason: str, hint: str
+) -> None:
+    if reason.endswith(f"is {platform.machine()}"):
+        pytest.skip("this machine is that device")
+    with pytest.raises(UserInputError, match=reason) as caught:
+        refuse_other_device(read_bundle(small_bundle), device, "a device")
+    assert hint in caught.value.hint
 
 
 def test_a_changed_bundle_is_not_sent(
