@@ -16,6 +16,7 @@ from autoglm_tvm.compiler.frontend.fold import fold_constants
 from autoglm_tvm.compiler.frontend.functions import expand_functions, inline_local_functions
 from autoglm_tvm.compiler.frontend.graph import default_opset
 from autoglm_tvm.compiler.frontend.infer import check_shapes_fit, forget_shapes, infer_shapes
+from autoglm_tvm.compiler.frontend.keep_symbols import keep_symbols
 from autoglm_tvm.compiler.frontend.load import load
 from autoglm_tvm.compiler.frontend.outputs import settle_outputs
 from autoglm_tvm.compiler.frontend.prune import prune
@@ -38,6 +39,7 @@ from autoglm_tvm.compiler.frontend.support import (
 )
 from autoglm_tvm.compiler.frontend.upgrade import upgrade_opset
 from autoglm_tvm.compiler.frontend.weights import detach_weights
+from autoglm_tvm.compiler.frontend.windows import check_windows_fit
 
 if TYPE_CHECKING:
     import numpy as np
@@ -156,6 +158,7 @@ def read(
         check_shapes_fit(proto, label)
     infer_shapes(proto, label)
     notes += upgrade_opset(proto, weights)
+    check_windows_fit(proto, label)
 
     # The graph: what the importer lacks is expanded, what is known is folded, the rest is refused.
     notes += bypass_identities(proto)
@@ -163,12 +166,14 @@ def read(
     notes += expand_functions(proto)
     notes += fold_constants(proto, weights)
     notes += expand_functions(proto)
+    notes += keep_symbols(proto)
     notes += rewrite_nodes(proto)
     notes += bypass_identities(proto)
     notes += shape_outputs_to_tensors(proto)
     constant_nodes_to_initializers(proto)
     notes += prune(proto)
     infer_shapes(proto)
+    check_windows_fit(proto, label)
     check_supported(proto, label)
     notes += settle_outputs(proto, declared, trust_declared=not bound.changed)
 

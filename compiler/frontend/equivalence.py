@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from autoglm_tvm.compiler.frontend.dtypes import numpy_dtype
@@ -14,8 +15,10 @@ if TYPE_CHECKING:
     import numpy as np
     import onnx
 
-#: The size at which symbolic dimensions are tried.
-SYMBOLIC_SIZE = 8
+#: onnxruntime 1.23 reads IR version 11 at most, and 10 holds all that is compiled.
+NEWEST_IR = 10
+#: The sizes at which symbolic dimensions are tried: networks of images often need 32.
+SYMBOLIC_SIZES = (8, 32)
 #: Models with more weights or inputs than this many bytes are not run: it would cost too much.
 LARGEST_RUN = 512 * 2**20
 #: Both forms run unfused on the same kernels, so what differs is rounding of folded constants.
@@ -31,35 +34,78 @@ RANDOM = (
 )
 
 
-def difference(
-    before: onnx.ModelProto, after: onnx.ModelProto, weights: Mapping[str, np.ndarray]
-) -> str | None:
-    """Say how the results of `after` differ from those of `before`, or None.
+@dataclass(frozen=True)
+class Comparison:
+    """What running both forms said.
 
-    None also where the models cannot be compared: onnxruntime refuses the first, it is too large,
-    or it draws random numbers.
+    Attributes
+    ----------
+    difference
+        How the results differ; None where they are the same or were not compared.
+    not_compared
+        Why the two were not compared; None where they were.
     """
+
+    difference: str | None = None
+    not_compared: str | None = None
+
+
+def compare(
+    before: onnx.ModelProto, after: onnx.ModelProto, weights: Mapping[str, np.ndarray]
+) -> Comparison:
+    """Run `before` and `after` on the same random inputs and compare their outputs."""
     if any(node.op_type in RANDOM for _, node in walk_nodes(before.graph)):
-        return None
-    feeds = _random_feeds(before, weights)
+        return Comparison(not_compared="the model draws random numbers")
+    result = Comparison()
+    for size in SYMBOLIC_SIZES:
+        result = _compare_at(size, before, after, weights)
+        if result.not_compared is None:
+            break
+    return result
+
+
+def _compare_at(
+    size: int, before: onnx.ModelProto, after: onnx.ModelProto, weights: Mapping[str, np.ndarray]
+) -> Comparison:
+    feeds = _random_feeds(before, weights, size)
     if feeds is None:
-        return None
+        return Comparison(not_compared=f"over {LARGEST_RUN >> 20} MB, or an input of unknown rank")
     try:
         expected = _run(before, feeds)
-    except Exception:
-        return None
+    except Exception as err:
+        return Comparison(not_compared=f"onnxruntime refuses the model: {_first_line(err)}")
     try:
         actual = _run(after, feeds)
     except Exception as err:
-        return f"onnxruntime refuses its result: {str(err).splitlines()[0][:200]}"
+        return Comparison(f"onnxruntime refuses its result: {_first_line(err)}")
     for value, left, right in zip(before.graph.output, expected, actual, strict=True):
         if not _close(left, right):
-            return f"it changed the values of output '{value.name}'"
-    return None
+            return Comparison(f"it changed the values of output '{value.name}'")
+    return Comparison()
+
+
+def for_onnxruntime(model: onnx.ModelProto) -> bytes:
+    """Serialise `model` with an IR version that every supported onnxruntime takes.
+
+    onnx writes newer versions than onnxruntime reads; what they added is not in models that can be
+    compiled. `model` is not changed.
+    """
+    import onnx
+
+    if model.ir_version <= NEWEST_IR:
+        return model.SerializeToString()
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    copy.ir_version = NEWEST_IR
+    return copy.SerializeToString()
+
+
+def _first_line(err: Exception) -> str:
+    return (str(err).strip().splitlines() or [type(err).__name__])[0][:200]
 
 
 def _random_feeds(
-    model: onnx.ModelProto, weights: Mapping[str, np.ndarray]
+    model: onnx.ModelProto, weights: Mapping[str, np.ndarray], size: int
 ) -> dict[str, np.ndarray] | None:
     import numpy as np
 
@@ -73,7 +119,7 @@ def _random_feeds(
         dims = static_shape(value.type)
         if dims is None:
             return None
-        shape = [SYMBOLIC_SIZE if dim is None else dim for dim in dims]
+        shape = [size if dim is None else dim for dim in dims]
         dtype = numpy_dtype(value.type.tensor_type.elem_type)
         if np.prod(shape, dtype=np.float64) * dtype.itemsize > LARGEST_RUN:
             return None
@@ -92,7 +138,7 @@ def _run(model: onnx.ModelProto, feeds: dict[str, np.ndarray]) -> list:
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.log_severity_level = 4
     session = onnxruntime.InferenceSession(
-        model.SerializeToString(), sess_options=options, providers=["CPUExecutionProvider"]
+        for_onnxruntime(model), sess_options=options, providers=["CPUExecutionProvider"]
     )
     wanted = {value.name for value in session.get_inputs()}
     used = {name: array for name, array in feeds.items() if name in wanted}

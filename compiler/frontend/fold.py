@@ -3,7 +3,7 @@
 onnxslim goes first (only its constant folding: its fusions rename tensors and change the
 arithmetic), then onnxruntime's offline basic level. Each works on a copy; its result counts only
 if the interface is kept, no foreign operator came in, the checker passes, and onnxruntime computes
-the same from both models.
+the same from both models; a note says where onnxruntime cannot run them.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
-from autoglm_tvm.compiler.frontend.equivalence import difference
+from autoglm_tvm.compiler.frontend.equivalence import compare
 from autoglm_tvm.compiler.frontend.fold_onnxruntime import fold_with_onnxruntime
 from autoglm_tvm.compiler.frontend.fold_onnxslim import fold_with_onnxslim
 from autoglm_tvm.compiler.frontend.graph import walk_nodes
@@ -55,9 +55,12 @@ def fold_constants(
     for name, folder in folders:
         folded, reason = _try(model, folder, weights)
         if folded is not None:
+            changed = folded != model
             model.CopyFrom(folded)
             if _count(model) < before:
                 notes.append(f"{name} folded {before} nodes into {_count(model)}")
+            if reason and changed:
+                notes.append(f"what {name} folded was not compared with the original: {reason}")
             return notes
         notes.append(f"{name} was not used for folding: {reason}")
     notes.append("the graph is unfolded, so shape arithmetic may be refused later")
@@ -67,6 +70,7 @@ def fold_constants(
 def _try(
     model: onnx.ModelProto, folder: Folder, weights: Mapping[str, np.ndarray]
 ) -> tuple[onnx.ModelProto | None, str]:
+    """Return the folded model and why it was not compared ('' if it was), or None and why not."""
     import onnx
 
     copy = onnx.ModelProto()
@@ -83,8 +87,11 @@ def _try(
     if reason is None:
         prune(folded)
         infer_shapes(folded)
-        reason = difference(model, folded, weights)
-    return (folded, "") if reason is None else (None, reason)
+        result = compare(model, folded, weights)
+        if result.difference is None:
+            return folded, result.not_compared or ""
+        reason = result.difference
+    return None, reason
 
 
 def _count(model: onnx.ModelProto) -> int:

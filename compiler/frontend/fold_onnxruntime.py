@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from autoglm_tvm.compiler.frontend.constants import constant_nodes_to_initializers
+from autoglm_tvm.compiler.frontend.equivalence import for_onnxruntime
 from autoglm_tvm.compiler.onnxruntime_module import load_onnxruntime
 
 if TYPE_CHECKING:
@@ -47,13 +48,14 @@ def fold_with_onnxruntime(model: onnx.ModelProto) -> onnx.ModelProto:
         options.intra_op_num_threads = 1
         options.log_severity_level = 4
         onnxruntime.InferenceSession(
-            model.SerializeToString(),
+            for_onnxruntime(model),
             sess_options=options,
             providers=["CPUExecutionProvider"],
             disabled_optimizers=DISABLED,
         )
         folded = onnx.load(path)
     constant_nodes_to_initializers(folded)
+    folded.ir_version = model.ir_version
     _keep_imports(model, folded)
     return folded
 

@@ -56,6 +56,7 @@ def infer_shapes(model: onnx.ModelProto, label: str = "") -> None:
     """
     from onnx import shape_inference
 
+    _forget_generated_names(model)
     try:
         inferred = shape_inference.infer_shapes(model, data_prop=True)
         while _pass_through_contrib(inferred.graph):
@@ -67,6 +68,16 @@ def infer_shapes(model: onnx.ModelProto, label: str = "") -> None:
             hint="export the model again; onnx.checker.check_model says more",
         ) from None
     model.CopyFrom(inferred)
+
+
+def _forget_generated_names(model: onnx.ModelProto) -> None:
+    """Drop onnx's own names of unknown dimensions: a name found since would not replace them."""
+    for graph in walk_graphs(model.graph):
+        for value in (*graph.value_info, *graph.output):
+            # Reading a field of protobuf does not set it, so values of other kinds stay as they are.
+            for dim in value.type.tensor_type.shape.dim:
+                if dim.dim_param.startswith("unk__"):
+                    dim.ClearField("dim_param")
 
 
 def _pass_through_contrib(graph: onnx.GraphProto) -> bool:

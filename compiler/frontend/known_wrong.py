@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from autoglm_tvm.compiler.frontend.dtypes import dtype_label
 from autoglm_tvm.compiler.frontend.infer import static_shape
+from autoglm_tvm.compiler.frontend.shape_values import is_shape_arithmetic
+from autoglm_tvm.compiler.frontend.symbols import is_unnamed
 
 if TYPE_CHECKING:
     import numpy as np
@@ -180,6 +182,32 @@ def _nms_run_time_limit(context: NodeContext) -> bool:
     return any(context.has_input(i) and not context.is_constant(i) for i in (2, 3, 4))
 
 
+def expand_of_unknown(context: NodeContext) -> bool:
+    """A symbolic dimension of x that the result is not known to keep.
+
+    The importer takes both for equal and reads past x where x has 1. Dimensions without a name are
+    let through if only shapes are computed with: the importer may know more than onnx does.
+    """
+    source, target = (context.types.get(n) for n in (context.node.input[0], context.node.output[0]))
+    if source is None or context.shape(0) is None:
+        return False
+    dims = list(source.tensor_type.shape.dim)
+    result = list(target.tensor_type.shape.dim) if target is not None else []
+    arithmetic = is_shape_arithmetic(context, context.node.input[1])
+    for place, dim in enumerate(reversed(dims), start=1):
+        if dim.HasField("dim_value"):
+            continue
+        kept = len(result) >= place and result[-place].dim_param == dim.dim_param != ""
+        if not kept and not (arithmetic and is_unnamed(dim.dim_param)):
+            return True
+    return False
+
+
+def _slice_by_data(context: NodeContext) -> bool:
+    """The importer's result then has no shape, which no later operator takes."""
+    return not all(is_shape_arithmetic(context, name) for name in context.node.input[1:])
+
+
 def _upsample_scales_input(context: NodeContext) -> bool:
     return context.has_input(1)
 
@@ -203,6 +231,12 @@ REDUCE = (
 RULES = (
     WrongImport("Resize", _resize_antialias, "antialias is ignored when it makes smaller"),
     WrongImport("Resize", lambda c: len(c.node.input) == 2, "its form of opset 10 is not read"),
+    WrongImport(
+        "Expand",
+        expand_of_unknown,
+        "its input has a symbolic dimension that may be 1 or not; fix it with --shape",
+    ),
+    WrongImport("Slice", _slice_by_data, "its bounds are computed from data"),
     WrongImport("Slice", lambda c: not c.has_input(1), "its form before opset 10 is not read"),
     WrongImport("Resize", _resize_drops_axes, "the attribute axes is ignored"),
     WrongImport(

@@ -64,6 +64,12 @@ def load(model: str | Path | onnx.ModelProto) -> LoadedModel:
     """
     import onnx
 
+    if not isinstance(model, (str, Path, onnx.ModelProto)):
+        raise UserInputError(
+            f"the model is of type {type(model).__name__}",
+            where=repr(model)[:80],
+            hint="give the path of an ONNX file, or an onnx.ModelProto",
+        )
     from_memory = isinstance(model, onnx.ModelProto)
     loaded = _from_message(model) if from_memory else _from_file(Path(model))
     _check_header(loaded)

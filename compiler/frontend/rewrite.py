@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 from autoglm_tvm.compiler.frontend.graph import FreshNames, known_tensors, replace_items, subgraphs
 from autoglm_tvm.compiler.frontend.infer import tensor_types
 from autoglm_tvm.compiler.frontend.known_wrong import NodeContext
+from autoglm_tvm.compiler.frontend.rewrite_expand import expand_both_ways
+from autoglm_tvm.compiler.frontend.rewrite_numerics import FLOATS, float_mod, nms_thresholds
 from autoglm_tvm.compiler.frontend.rewrite_shapes import (
     pool_with_explicit_pads,
     reshape_to_inferred,
@@ -23,8 +25,6 @@ if TYPE_CHECKING:
 
 Nodes = list["onnx.NodeProto"]
 Rewrite = Callable[[NodeContext, FreshNames], "Nodes | None"]
-
-FLOATS = ("float", "float16", "bfloat16", "double")
 
 
 def _pow_of_one_type(context: NodeContext, fresh: FreshNames) -> Nodes | None:
@@ -152,39 +152,14 @@ def _conv_transpose_pads(context: NodeContext, fresh: FreshNames) -> Nodes | Non
     return [context.node]
 
 
-def _nms_thresholds(context: NodeContext, fresh: FreshNames) -> Nodes | None:
-    """Boxes are suppressed where IoU > t, which is IoU >= the next float32 after t.
-
-    The importer's converter suppresses where IoU >= t, takes an absent iou_threshold as 0.5 instead
-    of 0, and an absent score_threshold as 0 instead of none.
-    """
-    import numpy as np
-    from onnx import helper
-
-    node, limits = context.node, context.constant(3)
-    if context.has_input(3) and limits is None:
-        return None
-    limit = np.float32(0 if limits is None else limits.reshape(-1)[0])
-    # The first number after 0 is denormal, which some processors take for 0.
-    after = max(np.nextafter(limit, np.float32(2)), np.finfo(np.float32).tiny)
-    made = []
-    for index, value in ((3, after), (4, np.finfo(np.float32).min)):
-        if index == 4 and context.has_input(4):
-            continue
-        name = fresh.take(f"{node.name}/threshold")
-        tensor = _tensor(np.array([value], dtype=np.float32))
-        made.append(helper.make_node("Constant", [], [name], name=name, value=tensor))
-        node.input.extend([""] * (index + 1 - len(node.input)))
-        node.input[index] = name
-    return [*made, node]
-
-
 REWRITES: tuple[tuple[str, Rewrite], ...] = (
     ("Pow", _pow_of_one_type),
     ("AveragePool", pool_with_explicit_pads),
     ("ConvTranspose", _conv_transpose_pads),
+    ("Expand", expand_both_ways),
     ("MaxPool", pool_with_explicit_pads),
-    ("NonMaxSuppression", _nms_thresholds),
+    ("Mod", float_mod),
+    ("NonMaxSuppression", nms_thresholds),
     ("OneHot", _one_hot_by_comparison),
     ("Reshape", reshape_to_inferred),
     ("TopK", _topk_sorted),

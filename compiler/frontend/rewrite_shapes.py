@@ -19,9 +19,6 @@ def reshape_to_inferred(context: NodeContext, fresh: FreshNames) -> list[onnx.No
     its name is that of the input's dimension of the same axis, so that the importer sees that both
     are equal; else it is -1.
     """
-    import numpy as np
-    from onnx import helper, numpy_helper
-
     node = context.node
     target = context.types.get(node.output[0])
     if context.is_constant(1) or target is None or context.attribute("allowzero", 0):
@@ -38,6 +35,15 @@ def reshape_to_inferred(context: NodeContext, fresh: FreshNames) -> list[onnx.No
         name = dims[axis].dim_param
         if axis < len(source) and name and source[axis].dim_param == name:
             values[axis] = 0
+    return _reshape_to(node, values, fresh)
+
+
+def _reshape_to(
+    node: onnx.NodeProto, values: list[int], fresh: FreshNames
+) -> list[onnx.NodeProto]:
+    import numpy as np
+    from onnx import helper, numpy_helper
+
     shape = fresh.take(f"{node.name}/shape")
     tensor = numpy_helper.from_array(np.array(values, dtype=np.int64))
     constant = helper.make_node("Constant", [], [shape], name=shape, value=tensor)

@@ -6,6 +6,7 @@ one, and where one is a graph output, the compiled function returns no tensor.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from autoglm_tvm.compiler.frontend.graph import (
@@ -19,8 +20,77 @@ from autoglm_tvm.compiler.frontend.graph import (
 if TYPE_CHECKING:
     import onnx
 
+    from autoglm_tvm.compiler.frontend.known_wrong import NodeContext
+
 #: Operators through which the importer carries a shape as a shape.
 SHAPE_OPERATORS = ("Concat", "Gather", "Reshape", "Slice", "Squeeze")
+#: Operators with which exporters compute one shape from another; the importer follows most.
+SHAPE_ARITHMETIC = (
+    *SHAPE_OPERATORS,
+    "Add",
+    "Cast",
+    "ConstantOfShape",
+    "Div",
+    "Equal",
+    "Max",
+    "Min",
+    "Mul",
+    "Size",
+    "Sub",
+    "Unsqueeze",
+    "Where",
+)
+
+
+#: Those of them that the importer computes with numbers and symbols where the result is a scalar.
+SCALAR_ARITHMETIC = ("Add", "Cast", "Div", "Mul", "Sub")
+
+
+def is_shape_arithmetic(context: NodeContext, name: str) -> bool:
+    """Say whether the tensor `name` depends on shapes and constants only, not on data."""
+    return _all_sources(context, name, lambda node: node.op_type in SHAPE_ARITHMETIC)
+
+
+def is_carried(context: NodeContext, name: str) -> bool:
+    """Say whether the importer carries the tensor `name` as a shape with numbers and symbols."""
+
+    def carries(node: onnx.NodeProto) -> bool:
+        parameters_known = all(i in context.constants for i in node.input[1:] if i)
+        if node.op_type == "Gather":
+            return parameters_known and not context.constants[node.input[1]].dims
+        if node.op_type in SCALAR_ARITHMETIC:
+            known = context.types.get(node.output[0])
+            tensor = known.tensor_type if known is not None else None
+            return tensor is not None and tensor.HasField("shape") and not tensor.shape.dim
+        if node.op_type == "Where":
+            return node.input[0] in context.constants
+        return node.op_type == "Concat" or (
+            parameters_known and node.op_type in ("Reshape", "Slice", "Squeeze", "Unsqueeze")
+        )
+
+    return _all_sources(context, name, carries)
+
+
+def _all_sources(
+    context: NodeContext, name: str, passes: Callable[[onnx.NodeProto], bool]
+) -> bool:
+    """Say whether `passes` holds for every node between `name` and the shapes it is made of."""
+    seen: set[str] = set()
+    waiting = [name]
+    while waiting:
+        tensor = waiting.pop()
+        if not tensor or tensor in seen or tensor in context.constants:
+            continue
+        seen.add(tensor)
+        node = context.producers.get(tensor)
+        if node is None or node.domain:
+            return False
+        if node.op_type in ("Constant", "Shape"):
+            continue
+        if not passes(node):
+            return False
+        waiting.extend(node.input)
+    return True
 
 
 def bypass_identities(model: onnx.ModelProto) -> list[str]:

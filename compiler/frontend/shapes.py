@@ -7,9 +7,11 @@ and made plain here, before the importer sees them.
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
+from math import prod
 from typing import TYPE_CHECKING
 
 from autoglm_tvm.compiler.frontend.symbols import SymbolTable, is_unnamed
@@ -19,6 +21,9 @@ if TYPE_CHECKING:
     import onnx
 
 Dim = int | str
+
+#: The most elements a dimension or an input may have; index arithmetic of kernels is in int32.
+LARGEST_COUNT = 2**31 - 1
 
 
 @dataclass
@@ -60,16 +65,17 @@ def bind_shapes(
     ------
     UserInputError
         For an unknown name (with near matches), a wrong rank, a dimension that contradicts the
-        model or another input, a number below 1, or an input of unknown rank without a shape.
+        model or another input, a number below 1 or over 2**31 - 1, an
+        input with more elements than that, or an input of unknown rank without a shape.
     """
     binder = _Binder(label, SymbolTable())
     values = {value.name: value for value in model.graph.input if value.name in set(inputs)}
     for name, shape in (shapes or {}).items():
-        binder.check_numbers(name, shape)
+        checked = binder.check_numbers(name, shape)
         if name in values:
-            binder.bind_input(values[name], tuple(shape))
+            binder.bind_input(values[name], checked)
         else:
-            binder.bind_dimension(name, tuple(shape), values)
+            binder.bind_dimension(name, checked, values)
     for value in values.values():
         binder.finish(value)
     return binder.result
@@ -82,15 +88,29 @@ class _Binder:
         self._numbers: dict[str, tuple[int, str]] = {}
         self.result = BoundShapes()
 
-    def check_numbers(self, name: str, shape: Sequence[Dim]) -> None:
-        for dim in shape:
-            if isinstance(dim, str) and dim:
-                continue
-            if isinstance(dim, bool) or not isinstance(dim, int) or dim < 1:
-                raise self._error(
-                    f"shape {_text(shape)} of '{name}' has the dimension {dim!r}",
-                    "every dimension must be a whole number of at least 1, or a name",
-                )
+    def check_numbers(self, name: str, shape: Sequence[Dim]) -> tuple[Dim, ...]:
+        """Return `shape` with Python's numbers for any whole numbers, numpy's too."""
+        return tuple(
+            dim if isinstance(dim, str) and dim else self._number(name, shape, dim) for dim in shape
+        )
+
+    def _number(self, name: str, shape: Sequence[Dim], dim: object) -> int:
+        try:
+            number = 0 if isinstance(dim, bool) else operator.index(dim)  # type: ignore[arg-type]
+        except TypeError:
+            number = 0
+        if number < 1:
+            raise self._error(
+                f"shape {_text(shape)} of '{name}' has the dimension {dim!r}",
+                "every dimension must be a whole number of at least 1, or a name",
+            )
+        if number > LARGEST_COUNT:
+            raise self._error(
+                f"shape {_text(shape)} of '{name}' has the dimension {number}, more than "
+                f"{LARGEST_COUNT}: TVM indexes with 32 bits",
+                "choose a smaller dimension",
+            )
+        return number
 
     def bind_dimension(
         self, name: str, shape: Sequence[Dim], values: Mapping[str, onnx.ValueInfoProto]
@@ -174,6 +194,13 @@ class _Binder:
             else:
                 self.result.dimensions[symbol] = symbol
         self.result.dimensions.update({name: n for name, (n, _) in self._numbers.items()})
+        count = prod(max(dim.dim_value, 1) for dim in tensor.shape.dim)
+        if count > LARGEST_COUNT:
+            raise self._error(
+                f"input {_show(value)} has {count} elements, more than {LARGEST_COUNT}: "
+                "TVM indexes with 32 bits",
+                f"choose smaller dimensions with --shape {value.name}=...",
+            )
 
     def _contradiction(
         self, value: onnx.ValueInfoProto, shape: Sequence[Dim], reason: str

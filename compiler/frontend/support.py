@@ -90,32 +90,34 @@ def check_supported(model: onnx.ModelProto, label: str) -> list[str]:
 
 def find_refusals(model: onnx.ModelProto) -> list[Refusal]:
     """Return what :func:`check_supported` would refuse, looking into branches and loops too."""
+    import onnx
+
     versions = {entry.domain: str(entry.version) for entry in model.opset_import}
     versions[""] = str(default_opset(model))
     found: list[Refusal] = []
-    _collect(model.graph, {}, {}, "", versions, found)
+    _collect(model.graph, NodeContext(onnx.NodeProto()), "", versions, found)
     return found
 
 
 def _collect(
     graph: onnx.GraphProto,
-    outer: dict[str, onnx.TypeProto],
-    outer_constants: dict[str, onnx.TensorProto],
+    outer: NodeContext,
     path: str,
     versions: dict[str, str],
     found: list[Refusal],
 ) -> None:
-    types = {**outer, **tensor_types(graph)}
-    constants = {**outer_constants, **known_tensors(graph)}
+    types = {**outer.types, **tensor_types(graph)}
+    constants = {**outer.constants, **known_tensors(graph)}
+    producers = {**outer.producers, **{name: n for n in graph.node for name in n.output}}
     for node in graph.node:
-        reason = _reason(NodeContext(node, types, constants))
+        context = NodeContext(node, types, constants, producers)
+        reason = _reason(context)
         if reason is not None:
             operator = f"{node.domain or 'ai.onnx'}::{node.op_type}"
             version = versions.get(node.domain, "not imported")
             found.append(Refusal(operator, version, f"{path}{node.name}", reason))
         for name, inner in subgraphs(node):
-            inner_path = f"{path}{node.name}.{name}/"
-            _collect(inner, types, constants, inner_path, versions, found)
+            _collect(inner, context, f"{path}{node.name}.{name}/", versions, found)
 
 
 def _reason(context: NodeContext) -> str | None:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from autoglm_tvm.compiler.frontend.constants import constant_nodes_to_initializers
-from autoglm_tvm.compiler.frontend.equivalence import difference
+from autoglm_tvm.compiler.frontend.equivalence import compare
 from autoglm_tvm.compiler.frontend.graph import default_opset
 from autoglm_tvm.compiler.frontend.infer import infer_shapes
 from autoglm_tvm.compiler.frontend.interface import Interface
@@ -39,7 +39,7 @@ def upgrade_opset(model: onnx.ModelProto, weights: Mapping[str, np.ndarray]) -> 
     copy.ir_version = max(copy.ir_version, 4)
     try:
         converted = version_converter.convert_version(copy, CONVERTED_TO)
-        reason = _why_not(model, converted, weights)
+        reason, not_compared = _complete(model, converted, weights)
     except Exception as err:
         # The converter has no adapter for some operators and raises what its C++ code raises; the
         # model is then read as it is.
@@ -48,19 +48,21 @@ def upgrade_opset(model: onnx.ModelProto, weights: Mapping[str, np.ndarray]) -> 
     if reason is not None:
         return [_kept(opset, reason)]
     model.CopyFrom(converted)
-    return [f"converted from opset {opset} to {CONVERTED_TO}"]
+    unchecked = f"; not compared with the original: {not_compared}" if not_compared else ""
+    return [f"converted from opset {opset} to {CONVERTED_TO}{unchecked}"]
 
 
-def _why_not(
+def _complete(
     model: onnx.ModelProto, converted: onnx.ModelProto, weights: Mapping[str, np.ndarray]
-) -> str | None:
-    """Complete the converted model in place, and say why it is not the same model, if so."""
+) -> tuple[str | None, str | None]:
+    """Complete the converted model in place; say why it is another model, and if not compared."""
     constant_nodes_to_initializers(converted)
     reason = Interface.of(model).restore(converted)
-    if reason is None:
-        infer_shapes(converted)
-        reason = difference(model, converted, weights)
-    return reason
+    if reason is not None:
+        return reason, None
+    infer_shapes(converted)
+    result = compare(model, converted, weights)
+    return result.difference, result.not_compared
 
 
 def _kept(opset: int, reason: str) -> str:
