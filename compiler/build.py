@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from autoglm_tvm.artifacts.tensor_spec import TensorSpec
+from autoglm_tvm.compiler.passes.wide_indices import wide_indices
 from autoglm_tvm.compiler.refusal import refusal
 from autoglm_tvm.targets import Target
 
@@ -65,7 +66,7 @@ def build(module: IRModule, target: Target, inputs: Sequence[TensorSpec]) -> Bui
     from tvm import relax
 
     tvm_target = tvm.target.Target(target.to_tvm_dict())
-    with tvm_target, refusal("generate code for", inputs):
+    with tvm_target, wide_indices(), refusal("generate code for", inputs):
         planned = _plan_memory(_with_a_kernel(module))
         peak = _planned_bytes(planned["main"])
         executable = relax.build(

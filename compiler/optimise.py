@@ -13,7 +13,9 @@ from autoglm_tvm.compiler.passes.fold_with_numpy import fold_with_numpy
 from autoglm_tvm.compiler.passes.layout import convert_layout
 from autoglm_tvm.compiler.passes.lift_weights import lift_weights
 from autoglm_tvm.compiler.passes.provenance import Origin, trace_kernels
+from autoglm_tvm.compiler.passes.reduce_from_infinity import legalize_extremes
 from autoglm_tvm.compiler.passes.wide_accumulators import widen_accumulators
+from autoglm_tvm.compiler.passes.wide_indices import wide_indices
 from autoglm_tvm.targets import Target
 
 if TYPE_CHECKING:
@@ -71,7 +73,8 @@ def optimise(model: ImportedModel, target: Target) -> OptimisedModel:
     """
     import tvm
 
-    with tvm.target.Target(target.to_tvm_dict()):
+    # Folding constants compiles kernels too.
+    with tvm.target.Target(target.to_tvm_dict()), wide_indices():
         module = _optimise_graph(model.module, target.layout)
         unfused = _lower_operators(module)
         module, origins = _fuse(unfused, model.tensor_names)
@@ -105,7 +108,7 @@ def _lower_operators(module: IRModule) -> IRModule:
         [
             relax.backend.DispatchSampling(),
             relax.backend.DispatchSortScan(),
-            relax.transform.LegalizeOps(),
+            relax.transform.LegalizeOps(legalize_extremes()),
             relax.transform.AnnotateTIROpPattern(),
             relax.transform.FoldConstant(),
             relax.transform.DeadCodeElimination(["main"]),

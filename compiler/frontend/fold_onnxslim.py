@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from autoglm_tvm.compiler.frontend.constants import constant_nodes_to_initializers
+from autoglm_tvm.compiler.frontend.equivalence import NEWEST_IR
 from autoglm_tvm.compiler.frontend.infer import infer_shapes
 
 if TYPE_CHECKING:
@@ -40,6 +41,9 @@ def fold_with_onnxslim(model: onnx.ModelProto) -> onnx.ModelProto:
         "skip_optimizations": SKIPPED,
         "size_threshold": LARGEST_CONSTANT,
     }
+    # onnxslim computes constants with onnxruntime, which takes no newer version.
+    ir_version = model.ir_version
+    model.ir_version = min(ir_version, NEWEST_IR)
     for _ in range(MAX_ROUNDS):
         before = _node_count(model)
         infer_shapes(model)
@@ -50,6 +54,7 @@ def fold_with_onnxslim(model: onnx.ModelProto) -> onnx.ModelProto:
         constant_nodes_to_initializers(model)
         if _node_count(model) == before:
             break
+    model.ir_version = ir_version
     return model
 
 

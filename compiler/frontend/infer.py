@@ -74,7 +74,7 @@ def _forget_generated_names(model: onnx.ModelProto) -> None:
     """Drop onnx's own names of unknown dimensions: a name found since would not replace them."""
     for graph in walk_graphs(model.graph):
         for value in (*graph.value_info, *graph.output):
-            # Reading a field of protobuf does not set it, so values of other kinds stay as they are.
+            # Reading a field of protobuf does not set it: other kinds of values stay.
             for dim in value.type.tensor_type.shape.dim:
                 if dim.dim_param.startswith("unk__"):
                     dim.ClearField("dim_param")

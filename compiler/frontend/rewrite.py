@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from autoglm_tvm.compiler.frontend.graph import FreshNames, known_tensors, replace_items, subgraphs
 from autoglm_tvm.compiler.frontend.infer import tensor_types
-from autoglm_tvm.compiler.frontend.known_wrong import NodeContext
+from autoglm_tvm.compiler.frontend.node_context import NodeContext
 from autoglm_tvm.compiler.frontend.rewrite_expand import expand_both_ways
 from autoglm_tvm.compiler.frontend.rewrite_numerics import FLOATS, float_mod, nms_thresholds
 from autoglm_tvm.compiler.frontend.rewrite_shapes import (

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from autoglm_tvm.compiler.frontend.graph import FreshNames, replace_items
-from autoglm_tvm.compiler.frontend.known_wrong import NodeContext
+from autoglm_tvm.compiler.frontend.node_context import NodeContext
 from autoglm_tvm.compiler.frontend.shape_values import SHAPE_OPERATORS
 
 if TYPE_CHECKING:
@@ -38,9 +38,7 @@ def reshape_to_inferred(context: NodeContext, fresh: FreshNames) -> list[onnx.No
     return _reshape_to(node, values, fresh)
 
 
-def _reshape_to(
-    node: onnx.NodeProto, values: list[int], fresh: FreshNames
-) -> list[onnx.NodeProto]:
+def _reshape_to(node: onnx.NodeProto, values: list[int], fresh: FreshNames) -> list[onnx.NodeProto]:
     import numpy as np
     from onnx import helper, numpy_helper
 

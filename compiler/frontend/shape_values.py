@@ -20,7 +20,7 @@ from autoglm_tvm.compiler.frontend.graph import (
 if TYPE_CHECKING:
     import onnx
 
-    from autoglm_tvm.compiler.frontend.known_wrong import NodeContext
+    from autoglm_tvm.compiler.frontend.node_context import NodeContext
 
 #: Operators through which the importer carries a shape as a shape.
 SHAPE_OPERATORS = ("Concat", "Gather", "Reshape", "Slice", "Squeeze")
@@ -62,18 +62,14 @@ def is_carried(context: NodeContext, name: str) -> bool:
             known = context.types.get(node.output[0])
             tensor = known.tensor_type if known is not None else None
             return tensor is not None and tensor.HasField("shape") and not tensor.shape.dim
-        if node.op_type == "Where":
-            return node.input[0] in context.constants
-        return node.op_type == "Concat" or (
+        return node.op_type in ("Concat", "Equal", "Where") or (
             parameters_known and node.op_type in ("Reshape", "Slice", "Squeeze", "Unsqueeze")
         )
 
     return _all_sources(context, name, carries)
 
 
-def _all_sources(
-    context: NodeContext, name: str, passes: Callable[[onnx.NodeProto], bool]
-) -> bool:
+def _all_sources(context: NodeContext, name: str, passes: Callable[[onnx.NodeProto], bool]) -> bool:
     """Say whether `passes` holds for every node between `name` and the shapes it is made of."""
     seen: set[str] = set()
     waiting = [name]

@@ -13,7 +13,8 @@ from autoglm_tvm.compiler.frontend.graph import (
     walk_nodes,
 )
 from autoglm_tvm.compiler.frontend.infer import tensor_types
-from autoglm_tvm.compiler.frontend.known_wrong import NodeContext, why_wrong
+from autoglm_tvm.compiler.frontend.known_wrong import why_wrong
+from autoglm_tvm.compiler.frontend.node_context import NodeContext
 from autoglm_tvm.compiler.frontend.operators import has_converter
 from autoglm_tvm.targets.errors import UserInputError
 

@@ -10,7 +10,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from autoglm_tvm.compiler.frontend.equivalence import difference
+from autoglm_tvm.compiler.frontend.equivalence import Comparison, compare
 from autoglm_tvm.compiler.frontend.fold import FOLDERS, fold_constants
 from autoglm_tvm.compiler.frontend.graph import walk_nodes
 from autoglm_tvm.compiler.frontend.infer import infer_shapes
@@ -158,9 +158,9 @@ def test_the_next_tool_is_tried():
 
 def test_difference_of_results_is_seen():
     before, after = parse(PERCEPTRON), parse(PERCEPTRON)
-    assert difference(before, after, {}) is None
+    assert compare(before, after, {}) == Comparison()
     after.graph.initializer[1].float_data[0] += 1
-    assert "output 'y'" in str(difference(before, after, {}))
+    assert "output 'y'" in str(compare(before, after, {}).difference)
 
 
 def test_difference_uses_detached_weights():
@@ -168,7 +168,58 @@ def test_difference_uses_detached_weights():
     weight = before.graph.initializer.pop(0)
     before.graph.input.append(helper.make_tensor_value_info("w", TensorProto.FLOAT, weight.dims))
     weights = {"w": np.ones((4, 3), np.float32)}
-    assert difference(before, before, weights) is None
+    assert compare(before, before, weights) == Comparison()
+
+
+def test_difference_is_seen_in_models_newer_than_onnxruntime():
+    before, after = parse(PERCEPTRON), parse(PERCEPTRON)
+    before.ir_version = after.ir_version = onnx.IR_VERSION + 1
+    after.graph.initializer[1].float_data[0] += 1
+    assert "output 'y'" in str(compare(before, after, {}).difference)
+    assert before.ir_version == onnx.IR_VERSION + 1
+
+
+@EACH_FOLDER
+def test_a_new_ir_version_is_folded_and_kept(folder):
+    model = flatten_model()
+    model.ir_version = onnx.IR_VERSION
+    notes = fold_constants(model, {}, folders=(folder,))
+    assert operators(model) == ["Reshape"]
+    assert model.ir_version == onnx.IR_VERSION
+    assert not any("compared" in note for note in notes)
+
+
+def test_a_network_that_needs_larger_images_is_compared():
+    """Eight pixels are too few for the matrix, thirty-two are right."""
+    text = """
+        <ir_version: 8, opset_import: ["" : 17]>
+        g (float[n] x) => (float[m] y) <float[32] b = {%s}> { y = Add(x, b) }
+    """
+    before, after = (parse(text % ", ".join([number] * 32)) for number in "12")
+    assert "output 'y'" in str(compare(before, after, {}).difference)
+
+
+def test_what_could_not_be_compared_is_said():
+    model = parse(FLATTEN)
+    model.opset_import[0].version = 999
+    reason = compare(model, model, {}).not_compared
+    assert reason is not None
+    assert "onnxruntime refuses the model" in reason
+
+    def random(model: onnx.ModelProto) -> onnx.ModelProto:
+        model.graph.node[0].doc_string = "folded"
+        return model
+
+    drawn = parse(
+        """
+        <ir_version: 8, opset_import: ["" : 17]>
+        g (float[2] x) => (float[2] y) { r = RandomNormalLike(x) y = Add(x, r) }
+        """
+    )
+    notes = fold_constants(drawn, {}, folders=(("tool", random),))
+    assert notes == [
+        "what tool folded was not compared with the original: the model draws random numbers"
+    ]
 
 
 HASH = """

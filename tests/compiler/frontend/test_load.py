@@ -6,6 +6,7 @@ import onnx
 import pytest
 
 from autoglm_tvm.compiler.frontend.load import load
+from autoglm_tvm.compiler.read import read
 from autoglm_tvm.targets.errors import UserInputError
 from tests.compiler.models import PERCEPTRON, parse, save
 
@@ -128,3 +129,9 @@ def test_loaded_model_is_a_copy_with_the_hash_of_its_bytes(tmp_path):
     assert load(model).sha256 == load(model).sha256
     assert load(model).proto is not model
     assert isinstance(loaded.proto, onnx.ModelProto)
+
+
+@pytest.mark.parametrize("model", [123, None, b"model"])
+def test_something_else_than_a_model(model):
+    with pytest.raises(UserInputError, match=f"of type {type(model).__name__}"):
+        read(model)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
-from onnx import TensorProto
+from onnx import TensorProto, parser
 
 from autoglm_tvm.compiler.read import read
 from autoglm_tvm.targets.errors import UserInputError
-from tests.compiler.models import PERCEPTRON, imports_in_tvm, node_model, parse
+from tests.compiler.models import PERCEPTRON, imports_in_tvm, node_model, parse, run
 
 
 def add_model(first: list, second: list):
@@ -71,6 +72,56 @@ def test_fixed_dimension_that_contradicts_the_model():
 @pytest.mark.parametrize("dim", [0, -1, 1.5, True])
 def test_dimension_that_is_no_positive_number(dim):
     assert "at least 1" in refused(parse(PERCEPTRON), {"x": (dim, 4)})
+
+
+@pytest.mark.parametrize("dim", [2**31, 10**20])
+def test_dimension_past_32_bits(dim):
+    assert f"the dimension {dim}, more than 2147483647" in refused(
+        parse(PERCEPTRON), {"x": (dim, 4)}
+    )
+
+
+def test_more_elements_than_32_bits_count():
+    message = refused(parse(PERCEPTRON), {"batch": (2**29,)})
+    assert "input x [536870912, 4] has 2147483648 elements, more than 2147483647" in message
+    assert "--shape x=" in message
+
+
+def test_numbers_of_numpy():
+    result = read(parse(PERCEPTRON), {"x": np.array([5, 4])})  # type: ignore[dict-item]
+    assert result.inputs[0].shape == (5, 4)
+    assert type(result.inputs[0].shape[0]) is int
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<int64[2] s = {-1, 24}> { y = Reshape(x, s) }",
+        "<int64[2] s = {-1, 24}, int64[3] t = {-1, 4, 6}> { h = Reshape(x, s) y = Reshape(h, t) }",
+    ],
+)
+def test_a_reshaped_batch_keeps_its_name(text):
+    head = '<ir_version: 8, opset_import: ["" : 17]> g (float[batch, 2, 3, 4] x) => (float[N, M] y)'
+    model = parser.parse_model(head + text)
+    model.graph.output[0].type.tensor_type.ClearField("shape")
+    result = read(model)
+    assert result.outputs[0].shape[0] == "batch"
+    x = np.zeros((5, 2, 3, 4), np.float32)
+    assert run(result.proto, {"x": x})[0].shape[0] == 5
+    assert imports_in_tvm(result.proto)
+
+
+@pytest.mark.parametrize("target", [[-1, 12], [12, -1], [2, -1]])
+def test_a_batch_that_is_split_or_moved_has_another_name(target):
+    model = node_model(
+        "Reshape",
+        {"x": (TensorProto.FLOAT, ["batch", 24])},
+        constants={"target": np.array(target, np.int64)},
+    )
+    result = read(model)
+    assert "batch" not in result.outputs[0].shape
+    x = np.zeros((2, 24), np.float32)
+    assert run(result.proto, {"x": x})[0].shape == run(model, {"x": x})[0].shape
 
 
 def test_one_name_with_two_numbers():
