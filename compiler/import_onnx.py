@@ -23,6 +23,12 @@ if TYPE_CHECKING:
     from tvm import IRModule
 
 
+# Operators of Relax without a working lowering in TVM 0.27.
+_NOT_LOWERED = {
+    "relax.dynamic_strided_slice": "TVM cannot lower a Slice with bounds known only at run time"
+}
+
+
 @dataclass(frozen=True)
 class ImportedModel:
     """A Relax module and where its variables come from.
@@ -69,6 +75,7 @@ def import_onnx(model: ReadModel) -> ImportedModel:
         except Exception as error:
             importer.close_block()
             raise _refusal(importer, model, error) from error
+    _refuse_operators(module)
     if model.weights:
         params = dict(importer.bound_names(model.weights))
         module = relax.transform.BindParams("main", params)(module)
@@ -78,6 +85,24 @@ def import_onnx(model: ReadModel) -> ImportedModel:
         # The importer returns a single output under a fresh variable, which outlives its own.
         names[result.name] = model.outputs[0].name
     return ImportedModel(module, names)
+
+
+def _refuse_operators(module: Any) -> None:
+    """Refuse what the importer makes and the passes after it cannot lower."""
+    from tvm import relax
+
+    found: set[str] = set()
+    relax.analysis.post_order_visit(
+        module["main"], lambda node: found.add(getattr(getattr(node, "op", None), "name", ""))
+    )
+    for operator, reason in _NOT_LOWERED.items():
+        if operator in found:
+            raise UserInputError(
+                reason,
+                where="the graph",
+                hint="make the bounds constants, or fix the dimensions that they are computed from "
+                "with --shape",
+            )
 
 
 def _refusal(importer: Any, model: ReadModel, error: Exception) -> UserInputError:

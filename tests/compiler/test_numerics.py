@@ -228,3 +228,12 @@ def test_a_symbol_of_an_input_is_the_outputs_too(tmp_path: Path) -> None:
     )
     manifest = compile(model, "host", tmp_path / "b").bundle.manifest
     assert manifest.outputs[0].shape == ("batch", 3)
+
+
+def test_a_slice_that_tvm_cannot_lower_is_refused(tmp_path: Path) -> None:
+    model = model_from_text(
+        "g (float[n,8] x) => (float[m,8] y) { s = Shape (x) i = Gather (s, z) y = Slice (x, z, i) }",
+        {"z": np.array([0])},
+    )
+    with pytest.raises(UserInputError, match="Slice"):
+        compile(model, "host", tmp_path / "b")

@@ -1,0 +1,27 @@
+"""The node tests of the onnx package: none wrong, none crashing, and how many are right."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+BENCHMARK = Path(__file__).parents[2] / "benchmarks" / "onnx_node_tests.py"
+# Measured: 1020 of onnx 1.23.2. A few depend on the version of onnxruntime that folds.
+RIGHT = 1000
+
+
+@pytest.mark.slow
+def test_no_node_is_silently_wrong(tmp_path: Path) -> None:
+    report = tmp_path / "report.json"
+    command = [sys.executable, BENCHMARK, "--json", report]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=1500, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    outcomes = [entry["outcome"] for entry in json.loads(report.read_text("utf-8")).values()]
+    assert len(outcomes) > 1300
+    assert outcomes.count("WRONG") == 0, done.stdout
+    assert outcomes.count("crash") == 0, done.stdout
+    assert outcomes.count("right") >= RIGHT, done.stdout
