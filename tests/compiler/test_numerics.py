@@ -232,7 +232,7 @@ def test_a_symbol_of_an_input_is_the_outputs_too(tmp_path: Path) -> None:
 
 def test_a_slice_that_tvm_cannot_lower_is_refused(tmp_path: Path) -> None:
     model = model_from_text(
-        "g (float[n,8] x) => (float[m,8] y) { s = Shape (x) i = Gather (s, z) y = Slice (x, z, i) }",
+        "g (float[n,8] x) => (float[m,8] y){ s = Shape (x) i = Gather (s, z) y = Slice (x, z, i) }",
         {"z": np.array([0])},
     )
     with pytest.raises(UserInputError, match="Slice"):
