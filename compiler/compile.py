@@ -224,7 +224,9 @@ def _refined(
 def _library_name(name: str | None, model: str | Path | onnx.ModelProto) -> str:
     """Return a name that a file, a soname and a loader all take, and that no system library has."""
     if name is None:
-        stem = Path(model).stem if isinstance(model, (str, Path)) else model.graph.name
+        # Anything else than a path or a model is refused by the read stage.
+        graph = getattr(model, "graph", None)
+        stem = Path(model).stem if isinstance(model, (str, Path)) else getattr(graph, "name", "")
         name = re.sub(r"[^A-Za-z0-9_]+", "_", stem).strip("_") or "model"
         return f"{name}_model" if f"lib{name}.so" in SYSTEM_LIBRARIES else name
     if not re.fullmatch(r"[A-Za-z0-9_]+", name):

@@ -19,7 +19,10 @@ _DEVIATION = np.array([0.229, 0.224, 0.225])[:, None, None]
 
 
 def text_image(height: int, width: int, lines: tuple[str, ...] = ("TEXT", "HELL")) -> np.ndarray:
-    """Return a normalised float32 image of shape (1, 3, height, width), black on white."""
+    """Return a normalised float32 image of shape (1, 3, height, width), black on white.
+
+    What does not fit on the paper is cut off.
+    """
     paper = np.ones((height, width))
     for row, line in enumerate(lines):
         top = _MARGIN + row * 9 * _PIXEL
@@ -27,5 +30,6 @@ def text_image(height: int, width: int, lines: tuple[str, ...] = ("TEXT", "HELL"
             left = _MARGIN + column * 6 * _PIXEL
             bits = np.array([[int(bit) for bit in text] for text in _LETTERS[letter]])
             ink = bits.repeat(_PIXEL, 0).repeat(_PIXEL, 1)
-            paper[top : top + ink.shape[0], left : left + ink.shape[1]] -= ink
+            spot = paper[top : top + ink.shape[0], left : left + ink.shape[1]]
+            spot -= ink[: spot.shape[0], : spot.shape[1]]
     return ((paper[None] - _MEAN) / _DEVIATION)[None].astype(np.float32)

