@@ -52,8 +52,9 @@ def random_inputs(
         if dtype == np.bool_:
             arrays[spec.name] = rng.integers(0, 2, shape).astype(dtype)
         elif np.issubdtype(dtype, np.integer):
+            first = 1 if _is_divisor(spec.name, graph) else 0
             bound = min(_index_bound(spec.name, graph), np.iinfo(dtype).max)
-            arrays[spec.name] = rng.integers(0, bound, shape).astype(dtype)
+            arrays[spec.name] = (first + rng.integers(0, bound, shape)).astype(dtype)
         else:
             arrays[spec.name] = rng.standard_normal(shape).astype(dtype)
     return arrays
@@ -92,6 +93,11 @@ def _index_bound(name: str, graph: onnx.GraphProto) -> int:
             if depth is not None:
                 return depth
     return _MASK_BOUND
+
+
+def _is_divisor(name: str, graph: onnx.GraphProto) -> bool:
+    """Whether the tensor divides another one: an integer division by zero ends the process."""
+    return any(node.op_type in ("Div", "Mod") and node.input[1] == name for node in graph.node)
 
 
 def _first_axis_sizes(graph: onnx.GraphProto) -> Iterator[tuple[str, int]]:

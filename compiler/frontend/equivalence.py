@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from autoglm_tvm.compiler.frontend.dtypes import numpy_dtype
-from autoglm_tvm.compiler.frontend.graph import walk_nodes
-from autoglm_tvm.compiler.frontend.infer import static_shape
+from autoglm_tvm.compiler.frontend.graph import initializer_names, walk_nodes
+from autoglm_tvm.compiler.frontend.infer import static_shape, tensor_types
 from autoglm_tvm.compiler.onnxruntime_module import load_onnxruntime
 
 if TYPE_CHECKING:
@@ -56,12 +56,26 @@ def compare(
     """Run `before` and `after` on the same random inputs and compare their outputs."""
     if any(node.op_type in RANDOM for _, node in walk_nodes(before.graph)):
         return Comparison(not_compared="the model draws random numbers")
+    if _divides_integers(before):
+        return Comparison(not_compared="it divides integers, and random ones may be zero")
     result = Comparison()
     for size in SYMBOLIC_SIZES:
         result = _compare_at(size, before, after, weights)
         if result.not_compared is None:
             break
     return result
+
+
+def _divides_integers(model: onnx.ModelProto) -> bool:
+    """Whether a divisor is an integer known only at run time: onnxruntime dies of a zero there."""
+    types = tensor_types(model.graph)
+    constants = initializer_names(model.graph)
+    for _, node in walk_nodes(model.graph):
+        if node.op_type in ("Div", "Mod") and node.input[1] not in constants:
+            known = types.get(node.input[1])
+            if known is None or numpy_dtype(known.tensor_type.elem_type).kind in "iu":
+                return True
+    return False
 
 
 def _compare_at(

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 BENCHMARK = Path(__file__).parents[2] / "benchmarks" / "onnx_node_tests.py"
-# Measured: 1020 of onnx 1.23.2. A few depend on the version of onnxruntime that folds.
-RIGHT = 1000
+# Measured: 1020 of onnx 1.23.2 with onnxruntime 1.31; 999 with onnxruntime 1.23, the newest for
+# Python 3.10, which cannot fold the newest operator sets.
+RIGHT = 990
 
 
 @pytest.mark.slow

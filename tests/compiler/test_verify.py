@@ -111,3 +111,12 @@ def test_a_dimension_of_zero_is_refused(tmp_path: Path) -> None:
     directory = compile(model, "host", tmp_path / "b").directory
     with pytest.raises(UserInputError, match="'batch' is 0"):
         verify(directory, model, {"x": np.zeros((0, 2), np.float32)})
+
+
+def test_integer_divisors_are_not_zero(tmp_path: Path) -> None:
+    """A process that divides an integer by zero dies of SIGFPE, this one too."""
+    model = model_from_text(
+        "g (int64[64] x, int64[64] by) => (int64[64] y, int64[64] r)"
+        "{ y = Div (x, by) r = Mod (x, by) }"
+    )
+    assert verify(compile(model, "host", tmp_path / "b").directory, model).ok
