@@ -52,8 +52,8 @@ def main() -> int:
     )
 
     print("\nThe bundle for the phone lies in", phone.directory)
-    for name, entry in sorted(manifest.files.items()):
-        print(f"   {name:28} {entry.bytes:>9} bytes")
+    for path in sorted(phone.directory.iterdir()):
+        print(f"   {path.name:36} {path.stat().st_size:>9} bytes")
     return 0 if result.ok else 1
 
 
