@@ -21,7 +21,8 @@ def compile_model(
         str, typer.Option("--target", "-t", help="A preset; `autoglm-tvm targets` lists them.")
     ] = "android-arm64",
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Folder of the bundle.")
+        Path | None,
+        typer.Option("--output", "-o", help="Folder of the bundle; NAME-TARGET here otherwise."),
     ] = None,
     shape: Annotated[
         list[str] | None,

@@ -25,9 +25,12 @@ def inspect(
 ) -> None:
     """Show what is in a model or in a bundle."""
     if path.is_dir():
+        from rich.console import Console
+
         from autoglm_tvm.artifacts.bundle import read_bundle
 
-        bundle = read_bundle(path)
+        with Console(stderr=True).status("comparing every file with its hash"):
+            bundle = read_bundle(path)
         typer.echo(bundle.manifest.to_json() if as_json else _bundle_text(bundle))
         return
     from rich.console import Console

@@ -20,13 +20,16 @@ def run_bundle(
     as_json: Json = False,
 ) -> None:
     """Run a bundle on this machine."""
+    from rich.console import Console
+
     from autoglm_tvm.artifacts import open_bundle
 
     arrays = load_inputs(inputs)
-    loaded = open_bundle(bundle, threads)
-    start = time.perf_counter()
-    results = loaded.run(arrays)
-    seconds = time.perf_counter() - start
+    with Console(stderr=True).status("running"):
+        loaded = open_bundle(bundle, threads)
+        start = time.perf_counter()
+        results = loaded.run(arrays)
+        seconds = time.perf_counter() - start
     save_outputs(output, results)
     if as_json:
         shapes = {name: [str(a.dtype), list(a.shape)] for name, a in results.items()}
