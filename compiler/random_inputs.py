@@ -50,13 +50,15 @@ def random_inputs(
         shape = tuple(dim if isinstance(dim, int) else (sizes or {})[dim] for dim in spec.shape)
         dtype = np.dtype(spec.dtype)
         if dtype == np.bool_:
-            arrays[spec.name] = rng.integers(0, 2, shape).astype(dtype)
+            values = rng.integers(0, 2, shape)
         elif np.issubdtype(dtype, np.integer):
             first = 1 if _is_divisor(spec.name, graph) else 0
             bound = min(_index_bound(spec.name, graph), np.iinfo(dtype).max)
-            arrays[spec.name] = (first + rng.integers(0, bound, shape)).astype(dtype)
+            values = first + rng.integers(0, bound, shape)
         else:
-            arrays[spec.name] = rng.standard_normal(shape).astype(dtype)
+            values = rng.standard_normal(shape)
+        # An array of rank 0 becomes a plain number in arithmetic, which ONNX Runtime refuses.
+        arrays[spec.name] = np.asarray(values).astype(dtype)
     return arrays
 
 

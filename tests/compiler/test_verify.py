@@ -120,3 +120,11 @@ def test_integer_divisors_are_not_zero(tmp_path: Path) -> None:
         "{ y = Div (x, by) r = Mod (x, by) }"
     )
     assert verify(compile(model, "host", tmp_path / "b").directory, model).ok
+
+
+def test_random_scalars_are_arrays(tmp_path: Path) -> None:
+    model = model_from_text(
+        "g (int64 n, float s, bool f, int64 by) => (int64 y, float z, bool g)"
+        "{ y = Div (n, by) z = Neg (s) g = Not (f) }"
+    )
+    assert verify(compile(model, "host", tmp_path / "b").directory, model).ok
