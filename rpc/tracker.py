@@ -111,9 +111,10 @@ def _serve(host: str, port: int, port_end: int) -> None:
         raise MissingToolError(
             f"cannot listen on {host}:{port}: {error}", hint="choose another --host or --port"
         ) from error
-    print(f"{host}:{state.port}", flush=True)
-    # The tracker's thread would keep Python from ending by Ctrl-C.
+    # The tracker's thread would keep Python from ending by Ctrl-C. Before the address is told: who
+    # reads it may send the signal at once.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+    print(f"{host}:{state.port}", flush=True)
     state.thread.join()
 
 
