@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from autoglm_tvm.compiler.frontend.equivalence import NEWEST_IR, for_onnxruntime
 from autoglm_tvm.compiler.onnxruntime_module import load_onnxruntime
 from autoglm_tvm.targets.errors import UserInputError
 
@@ -13,10 +14,6 @@ if TYPE_CHECKING:
     import numpy as np
     import onnx
 
-
-# Any ONNX Runtime that we support reads this one. The onnx package writes newer ones, whose
-# additions (devices, types of 4 bits and less) no model that we compile uses.
-_OLD_IR_VERSION = 10
 _EXTERNAL_DATA_FOLDER = "session.model_external_initializers_file_folder_path"
 
 
@@ -68,14 +65,11 @@ def _readable(model: str | Path | onnx.ModelProto, options: Any) -> str | bytes:
     """Return what ONNX Runtime loads: the path, or the model in an IR version that it knows."""
     import onnx
 
-    if isinstance(model, (str, Path)):
-        proto = onnx.load(str(model), load_external_data=False)
-        if proto.ir_version <= _OLD_IR_VERSION:
-            return str(model)
-        folder = str(Path(model).absolute().parent)
-        options.add_session_config_entry(_EXTERNAL_DATA_FOLDER, folder)
-    else:
-        proto = onnx.ModelProto()
-        proto.CopyFrom(model)
-    proto.ir_version = min(proto.ir_version, _OLD_IR_VERSION)
-    return proto.SerializeToString()
+    if not isinstance(model, (str, Path)):
+        return for_onnxruntime(model)
+    proto = onnx.load(str(model), load_external_data=False)
+    if proto.ir_version <= NEWEST_IR:
+        return str(model)
+    folder = str(Path(model).absolute().parent)
+    options.add_session_config_entry(_EXTERNAL_DATA_FOLDER, folder)
+    return for_onnxruntime(proto)

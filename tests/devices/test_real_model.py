@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from autoglm_tvm.compiler.verify import verify
 from autoglm_tvm.rpc import session as session_module
 from autoglm_tvm.rpc.session import connect
 from autoglm_tvm.targets.errors import MissingToolError, UserInputError
+from tests.conftest import find_model
 from tests.devices.device_process import DeviceProcess
 from tests.devices.emulated_phone import EmulatedPhone
 from tests.drawn_text import text_image
@@ -23,12 +23,7 @@ TOLERANCE = 1e-4
 @pytest.fixture(scope="module")
 def classifier() -> Path:
     """Return the text direction classifier that the package rapidocr carries."""
-    # Found, not imported: the package itself needs libraries that the tests do not install.
-    package = importlib.util.find_spec("rapidocr")
-    assert package is not None, "run: pip install --no-deps -r tests/model-packages.txt"
-    assert package.submodule_search_locations is not None
-    folder = Path(next(iter(package.submodule_search_locations)))
-    return folder / "models" / "ch_ppocr_mobile_v2.0_cls_mobile.onnx"
+    return find_model("rapidocr", "ch_ppocr_mobile_v2.0_cls_mobile.onnx")
 
 
 @pytest.fixture(scope="module")
