@@ -1,0 +1,59 @@
+"""What the lowerings of matrix products and convolutions share."""
+
+from __future__ import annotations
+
+from math import prod
+from typing import TYPE_CHECKING, Any
+
+from autoglm_tvm.schedules.kernel import constant
+from autoglm_tvm.schedules.operators.conv2d import Window
+
+if TYPE_CHECKING:
+    import numpy as np
+
+# FuseOps then lets elementwise operators follow in the same kernel (kOutEWiseFusable).
+FUSIBLE = {"op_pattern": 4}
+_TYPES = {"float32", "float16", "float64", "int32"}
+
+
+def supported(call: Any) -> bool:
+    """Whether both operands are of one type that tiles hold and no axis of theirs is empty."""
+    dtypes = {str(arg.ty.dtype) for arg in call.args}
+    integers = "int32" in (*dtypes, str(call.ty.dtype))
+    one = len(dtypes | {str(call.ty.dtype)} if integers else dtypes) == 1
+    empty = any(constant(extent) == 0 for arg in call.args for extent in arg.ty.shape)
+    return one and dtypes <= _TYPES and not empty
+
+
+def constant_array(value: Any) -> np.ndarray | None:
+    """The value of a constant; None for anything computed."""
+    from tvm import ir
+
+    constant_value: Any = value
+    return constant_value.value.numpy() if isinstance(value, ir.GenericConst) else None
+
+
+def packed_constant(array: np.ndarray) -> Any:
+    """A constant of the graph."""
+    from tvm import relax
+
+    return relax.const(array)
+
+
+def product(extents: list[Any]) -> int | None:
+    """Number of elements; None where an extent is symbolic."""
+    known = [constant(extent) for extent in extents]
+    return None if None in known else prod(extent for extent in known if extent is not None)
+
+
+def window_of(attrs: Any, weight: np.ndarray) -> Window:
+    """The window of a convolution from its attributes and its OHWI weight."""
+    _, height, width, _ = weight.shape
+    top, left, bottom, right = (int(size) for size in attrs.padding)
+    return Window(
+        kernel=(height, width),
+        strides=(int(attrs.strides[0]), int(attrs.strides[1])),
+        dilation=(int(attrs.dilation[0]), int(attrs.dilation[1])),
+        padding=(top, left, bottom, right),
+        groups=int(attrs.groups),
+    )

@@ -1,0 +1,247 @@
+"""Matrix products and convolutions in register tiles (`operators/contraction.py`).
+
+    parallel chunks of rows          or: parallel panels
+      panels                               rows
+        rows of the chunk
+          tile of sums in registers: k, unrolled rows x vectors
+          epilogue on the tile, stored once
+
+Each element is summed by one thread in the order of k, so the bits do not depend on the threads.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from math import prod
+from typing import Any
+
+from autoglm_tvm.schedules.kernel import Block, Kernel, constant
+from autoglm_tvm.schedules.machine import Machine
+from autoglm_tvm.schedules.operators.contraction import OUTER, RESULT, ROLE
+from autoglm_tvm.schedules.products import refuse_unpacked
+from autoglm_tvm.schedules.rule import Refusal
+from autoglm_tvm.schedules.rules.epilogue import Epilogue, split_epilogue
+from autoglm_tvm.schedules.rules.parallel import parallel_nest
+from autoglm_tvm.schedules.rules.register_tile import sum_in_registers, tile_of
+from autoglm_tvm.schedules.tiles import Tile
+
+# Pieces of work for each thread, so that uneven cores still balance.
+_CHUNKS_PER_THREAD = 4
+# What a core does in a cycle, roughly: multiply-adds of vectors, bytes from outside of its caches.
+_VECTORS_A_CYCLE = 2
+_BYTES_A_CYCLE = 8
+_BYTES = 4
+# Multiply-adds below which waking other threads costs more than it brings.
+_MIN_PARALLEL = 1 << 15
+
+
+@dataclass(frozen=True)
+class _Parts:
+    """The blocks of a contraction by the part they play; the tile as summed and as unpacked."""
+
+    total: Block
+    lhs: Block
+    pad: Block | None
+    rhs: Block | None
+    epilogue: Epilogue
+    tile: Tile
+    result: Tile
+    outer: int
+
+
+class Contraction:
+    """Packed matrix products and convolutions."""
+
+    name = "contraction"
+
+    def check(self, kernel: Kernel, machine: Machine) -> Refusal | None:
+        """Refuse what does not sum into tiles, or has nothing that unpacks them."""
+        if _role(kernel, "sum") is None:
+            return refuse_unpacked(kernel)
+        if _role(kernel, "unpack") is None or _role(kernel, "lhs") is None:
+            return Refusal("its tiles are not unpacked in the same kernel", met=1)
+        return None
+
+    def apply(self, kernel: Kernel, machine: Machine) -> str:
+        """Schedule the tiles, their operands and what follows them."""
+        parts = _parts(kernel)
+        if None in parts.total.spatial:
+            kernel.restart(kernel.schedule.mod["main"], checked=False)
+            parts = _parts(kernel)
+        for block in parts.epilogue.inlined:
+            kernel.schedule.compute_inline(block.handle)
+        if not parts.tile.rows_in_registers:
+            kernel.schedule.compute_inline(parts.lhs.handle)
+        parts = _flatten_rows(kernel, parts)
+        how = _order_loops(kernel.schedule, parts, machine)
+        for block in parts.epilogue.rest:
+            parallel_nest(kernel.schedule, block.handle, machine)
+        return f"{parts.tile.rows}x{parts.tile.columns} tiles in registers, {how}"
+
+
+def _role(kernel: Kernel, role: str) -> Block | None:
+    return next((b for b in kernel.blocks if b.annotations.get(ROLE) == role), None)
+
+
+def _parts(kernel: Kernel) -> _Parts:
+    total, lhs, unpack = (_role(kernel, role) for role in ("sum", "lhs", "unpack"))
+    assert total is not None and lhs is not None and unpack is not None  # noqa: PT018
+    tile = tile_of(total)
+    rows, vectors, lanes = (int(n) for n in total.annotations[RESULT])
+    return _Parts(
+        total,
+        lhs,
+        _role(kernel, "pad"),
+        _role(kernel, "rhs"),
+        split_epilogue(kernel, unpack),
+        tile,
+        replace(tile, rows=rows, vectors=vectors, lanes=lanes),
+        int(total.annotations[OUTER]),
+    )
+
+
+def _flatten_rows(kernel: Kernel, parts: _Parts) -> _Parts:
+    """Make one axis of the row axes of the last block, and of its outer ones another.
+
+    Loops alone could be fused, but where a tile goes over the end of a row of pixels, TVM would not
+    find out that it is one tile that is read. Returns the parts in the changed kernel.
+    """
+    from tvm import tirx
+
+    last, depth = parts.epilogue.last, parts.outer
+    extents = last.spatial
+    if None not in extents:
+
+        def flat(*at: Any) -> tuple[Any, ...]:
+            groups = [(0, depth), (depth, len(at) - 1)]
+            return (*(_flat(at[i:j], extents[i:j]) for i, j in groups if i < j), at[-1])
+
+        index_map = tirx.IndexMap.from_func(flat, ndim=len(extents), index_dtype="int64")
+        kernel.schedule.transform_block_layout(last.handle, index_map)
+        kernel.simplify()
+    epilogue = Epilogue((), kernel.named(last), tuple(kernel.named(b) for b in parts.epilogue.rest))
+    lhs = parts.lhs if not parts.tile.rows_in_registers else kernel.named(parts.lhs)
+    pad, rhs = (block and kernel.named(block) for block in (parts.pad, parts.rhs))
+    return replace(
+        parts, total=kernel.named(parts.total), lhs=lhs, pad=pad, rhs=rhs, epilogue=epilogue
+    )
+
+
+def _flat(at: tuple[Any, ...], extents: tuple[Any, ...]) -> Any:
+    row: Any = 0
+    for index, extent in zip(at, extents, strict=True):
+        row = row * extent + index
+    return row
+
+
+def _order_loops(schedule: Any, parts: _Parts, machine: Machine) -> str:
+    """Tile the last block of the epilogue and put the sums and their operands into its loops."""
+    tile = parts.result
+    outer, row, column = _loops(schedule, parts)
+    row_block, row_within = schedule.split(row, [None, tile.rows])
+    panel, vector, lane = schedule.split(column, [None, tile.vectors, tile.lanes])
+    if outer is not None and parts.pad is None:
+        row_block, outer = schedule.fuse(outer, row_block), None
+    unit = None if outer is None else parts.total.spatial[parts.outer - 1]
+    chunked, chunk, chunks = _chunk(
+        schedule, outer if outer is not None else row_block, unit, machine
+    )
+    inner = [row_block] if outer is not None else []
+    by_panels = _by_panels(parts, chunks, machine)
+    order = [chunked, chunk, *inner]
+    order = [panel, *order] if by_panels else [chunked, panel, chunk, *inner]
+    schedule.reorder(*order, row_within, vector, lane)
+
+    parallel = order[0]
+    if _work(parts) >= _MIN_PARALLEL:
+        schedule.parallel(parallel)
+    if parts.rhs is not None:
+        parallel_nest(schedule, parts.rhs.handle, machine)
+    sum_in_registers(schedule, parts.total, parts.lhs, order[-1])
+    if parts.pad is not None:
+        _schedule_pad(schedule, parts.pad, None if by_panels else parallel, machine)
+    schedule.unroll(row_within)
+    schedule.unroll(vector)
+    schedule.vectorize(lane)
+    return "panels in parallel" if by_panels else f"{chunks or 'all'} chunks of rows in parallel"
+
+
+def _loops(schedule: Any, parts: _Parts) -> tuple[Any, Any, Any]:
+    """Loops over the outer axes (None if there are none), the rows and the columns."""
+    last = parts.epilogue.last
+    *others, column = schedule.get_loops(last.handle)
+    # Symbolic axes are still apart.
+    split = parts.outer if None in last.spatial else min(parts.outer, 1)
+    row = _fused(schedule, others[split:])
+    if row is None:
+        row = schedule.add_unit_loop(column)
+    return _fused(schedule, others[:split]), row, column
+
+
+def _schedule_pad(schedule: Any, pad: Block, at: Any, machine: Machine) -> None:
+    """Pad for one chunk inside its loop; without a loop, the whole image before all others."""
+    if at is None:
+        parallel_nest(schedule, pad.handle, machine)
+        return
+    schedule.compute_at(pad.handle, at, preserve_unit_loops=True)
+    channel = schedule.get_loops(pad.handle)[-1]
+    channels, lanes = pad.spatial[-1], machine.lanes(pad.dtype)
+    if channels is not None and channels % lanes == 0:
+        _, lane = schedule.split(channel, [None, lanes])
+        schedule.vectorize(lane)
+
+
+def _chunk(
+    schedule: Any, loop: Any, unit: int | None, machine: Machine
+) -> tuple[Any, Any, int | None]:
+    """Split a loop into pieces of work; returns both loops, and their number if it is known.
+
+    A piece divides `unit`, the height of an image, so that its border is that of one image.
+    """
+    extent = constant(schedule.get(loop).extent)
+    if extent is None:
+        outer, inner = schedule.split(loop, [None, 1])
+        return outer, inner, None
+    wanted = machine.threads * _CHUNKS_PER_THREAD
+    sizes = [size for size in range(1, extent + 1) if (unit or extent) % size == 0]
+    size = max((size for size in sizes if extent // size >= wanted), default=1)
+    outer, inner = schedule.split(loop, [None, size])
+    return outer, inner, extent // size
+
+
+def _by_panels(parts: _Parts, chunks: int | None, machine: Machine) -> bool:
+    """Whether threads should share the weights out rather than the rows.
+
+    Chunks of rows read all weights each, panels read all rows each; what does not fit into the
+    cache comes from memory every time. And the pieces have to go round.
+    """
+    spatial, reduced = parts.total.spatial, parts.total.reduced
+    panels = spatial[-3]
+    if panels is None or chunks is None or None in spatial:
+        return False
+    rows = prod(extent or 1 for extent in spatial[:-3]) * parts.tile.rows
+    weights = _BYTES * panels * parts.tile.columns * prod(extent or 1 for extent in reduced)
+    # Neighbouring rows of an image overlap: each pixel is read from memory once.
+    image = _BYTES * rows * (reduced[-1] or 1)
+
+    def cycles(pieces: int, shared: int, own: int) -> float:
+        """Of one thread; `shared` bytes are read by every piece, `own` by one."""
+        rounds = -(-pieces // machine.threads)
+        reads = rounds if shared > machine.l2_bytes // 2 else 1
+        vectors = _work(parts) / pieces * rounds / machine.lanes("float32")
+        return (
+            vectors / _VECTORS_A_CYCLE + (shared * reads + own / machine.threads) / _BYTES_A_CYCLE
+        )
+
+    return cycles(panels, image, weights) < cycles(chunks, weights, image)
+
+
+def _work(parts: _Parts) -> int:
+    extents = (*parts.total.spatial, *parts.total.reduced)
+    return prod(extent if extent is not None else 1 << 10 for extent in extents)
+
+
+def _fused(schedule: Any, loops: list[Any]) -> Any:
+    if len(loops) > 1:
+        return schedule.fuse(*loops)
+    return loops[0] if loops else None
