@@ -1,0 +1,87 @@
+"""Definitions and uses of the variables of a function."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+class Dataflow:
+    """Who defines and who reads each variable.
+
+    Parameters
+    ----------
+    function
+        A Relax function in normal form: operands are variables and constants.
+
+    Attributes
+    ----------
+    variables
+        All that it binds, in order.
+    """
+
+    def __init__(self, function: Any) -> None:
+        from tvm import relax
+
+        self._definitions: dict[Any, Any] = {}
+        self._readers: dict[Any, list[Any]] = {}
+        for block in function.body.blocks:
+            for binding in block.bindings:
+                self._definitions[binding.var] = binding.value
+                self._read(binding.value, binding.var)
+        self._read(function.body.body, None)
+        self.variables = list(self._definitions)
+        self.outputs = {reader for reader in self._readers if None in self._readers[reader]}
+        self._var = relax.Var
+
+    def _read(self, value: Any, reader: Any) -> None:
+        from tvm import relax
+
+        def visit(node: Any) -> None:
+            if isinstance(node, relax.Var):
+                self._readers.setdefault(node, []).append(reader)
+
+        relax.analysis.post_order_visit(value, visit)
+
+    def definition(self, value: Any) -> Any:
+        """The expression behind a variable, other names for it left out; None for parameters."""
+        while isinstance(value, self._var):
+            value = self._definitions.get(value)
+        return value
+
+    def call(self, value: Any, operator: str) -> Any:
+        """The definition of `value` if it is a call of `operator`, else None."""
+        found = self.definition(value)
+        return found if operator_of(found) == operator else None
+
+    def readers(self, variable: Any) -> list[Any]:
+        """The variables whose definitions read it; None stands for the function's result."""
+        return self._readers.get(variable, [])
+
+    def is_read_once(self, value: Any) -> bool:
+        """Whether one expression reads it, once, and it is no result."""
+        return len(self.readers(value)) == 1 and value not in self.outputs
+
+
+def operator_of(expression: Any) -> str:
+    """The name of the operator that is called; empty for other expressions."""
+    return getattr(getattr(expression, "op", None), "name", "")
+
+
+def constant_array(expression: Any) -> np.ndarray | None:
+    """The value of a constant; None for other expressions."""
+    from tvm import ir
+
+    return expression.value.numpy() if _is(expression, ir.GenericConst) else None
+
+
+def constant_number(expression: Any) -> float | None:
+    """The value of a constant of one element; None for other expressions."""
+    array = constant_array(expression)
+    return None if array is None or array.size != 1 else float(array.reshape(()))
+
+
+def _is(expression: Any, kind: Any) -> bool:
+    return isinstance(expression, kind)
