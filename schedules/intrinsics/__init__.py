@@ -1,0 +1,1 @@
+"""Instructions that TVM does not generate: operators of TIR, and their LLVM code."""

@@ -1,0 +1,70 @@
+"""The pass that turns our operators into calls of LLVM code, which is always inlined."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from autoglm_tvm.schedules.intrinsics.llvm_code import load_words, multiply_add, symbol
+from autoglm_tvm.schedules.intrinsics.operators import WORD, dot_of
+
+_WORD_BYTES = 4
+
+
+def lower_intrinsics() -> Any:
+    """The pass, for vectorised kernels of flat buffers."""
+    from tvm import tirx
+
+    return tirx.transform.prim_func_pass(_replace, opt_level=0, name="autoglm.LowerIntrinsics")
+
+
+def _replace(function: Any, _module: Any, _context: Any) -> Any:
+    import tvm_ffi
+    from tvm import ir, tirx
+
+    used: dict[str, Any] = {}
+
+    def multiply_and_add(total: Any, call: Any) -> Any:
+        name, dtype = dot_of(call.op), str(call.ty.dtype)
+        lanes = _lanes(dtype)
+        used.setdefault(symbol(name, lanes), multiply_add(name, lanes))
+        return tirx.call_pure_extern(dtype, symbol(name, lanes), total, *call.args)
+
+    def add(node: Any) -> Any:
+        for total, product in ((node.a, node.b), (node.b, node.a)):
+            if isinstance(product, ir.Call) and dot_of(product.op):
+                return multiply_and_add(total, product)
+        return node
+
+    def call(node: Any) -> Any:
+        if dot_of(node.op):
+            return multiply_and_add(tirx.const(0, str(node.ty.dtype)), node)
+        if getattr(node.op, "name", "") != WORD:
+            return node
+        lanes = _lanes(str(node.ty.dtype))
+        used.setdefault(symbol("word", lanes), load_words(lanes))
+        address = tirx.address_of(_first(node.args[0]))
+        return tirx.call_pure_extern(str(node.ty.dtype), symbol("word", lanes), address)
+
+    # Sums first: what is left then has nothing to be added to.
+    body = tvm_ffi.structural_map(function.body, (tirx.Add, add))
+    body = tvm_ffi.structural_map(body, (ir.Call, call))
+    for name in sorted(used):
+        body = tirx.AttrStmt(tirx.const(0), "pragma_import_llvm", used[name], body)
+    return function.with_body(body)
+
+
+def _first(load: Any) -> Any:
+    """The element at which a load of words begins."""
+    from tvm import tirx
+
+    (index,) = load.indices
+    if not isinstance(index, tirx.Ramp):
+        return load
+    stride: Any = index.stride
+    if int(stride) * load.source.dtype.itemsize != _WORD_BYTES:
+        raise ValueError(f"words {index.stride} elements apart are not neighbours: {load}")
+    return load.source[index.base]
+
+
+def _lanes(dtype: str) -> int:
+    return int(dtype.partition("x")[2] or 1)
