@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from autoglm_tvm.compiler.frontend.operators_for_loops import prefer_operators
 from autoglm_tvm.compiler.read import ReadModel
 from autoglm_tvm.compiler.refusal import how_to_bind
 from autoglm_tvm.targets.errors import UserInputError
@@ -138,6 +139,7 @@ def _importer_class() -> Any:
 
         def __init__(self) -> None:
             super().__init__({}, "float32")
+            self.bb.emit_te = prefer_operators(self.bb)
             self.tensor_names: dict[str, str] = {}
             self.converting = ("", "")
             self._nodes = NamedTensors(self)

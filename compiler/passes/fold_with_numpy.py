@@ -60,25 +60,45 @@ def _evaluations() -> dict[str, Evaluation]:
     """Return for each operator what computes its value; ``None`` as the value leaves it alone."""
     import numpy as np
 
-    def floats(function: Callable[..., Any]) -> Evaluation:
+    def exact(function: Callable[..., Any], *kinds: type) -> Evaluation:
         def evaluate(_call: Any, arrays: list[np.ndarray]) -> np.ndarray | None:
-            if not all(array.dtype in (np.float32, np.float64) for array in arrays):
+            if not all(array.dtype in kinds for array in arrays):
                 return None
             return np.asarray(function(*arrays))
 
         return evaluate
 
+    def floats(function: Callable[..., Any]) -> Evaluation:
+        return exact(function, np.float32, np.float64)
+
+    def numbers(function: Callable[..., Any]) -> Evaluation:
+        return exact(function, np.float32, np.float64, np.int32, np.int64)
+
     return {
-        "relax.add": floats(np.add),
-        "relax.subtract": floats(np.subtract),
-        "relax.multiply": floats(np.multiply),
+        "relax.add": numbers(np.add),
+        "relax.subtract": numbers(np.subtract),
+        "relax.multiply": numbers(np.multiply),
         "relax.divide": floats(np.divide),
+        "relax.astype": _widen,
         "relax.sqrt": floats(np.sqrt),
         "relax.isnan": floats(np.isnan),
         "relax.where": lambda _, arrays: np.where(*arrays),
         "relax.reshape": _reshape,
         "relax.permute_dims": _permute,
+        "relax.expand_dims": lambda call, arrays: np.expand_dims(
+            arrays[0], tuple(int(axis) for axis in call.attrs.axis)
+        ),
     }
+
+
+def _widen(call: Any, arrays: list[np.ndarray]) -> np.ndarray | None:
+    """Integers as wider ones: what TVM's folding leaves alone where they are scalars."""
+    import numpy as np
+
+    dtype = str(call.attrs.dtype)
+    if arrays[0].dtype.kind not in "iu" or not dtype.startswith(("int", "uint")):
+        return None
+    return arrays[0].astype(dtype) if np.can_cast(arrays[0].dtype, dtype) else None
 
 
 def _reshape(call: Any, arrays: list[np.ndarray]) -> np.ndarray | None:

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from autoglm_tvm.compiler.passes.conv1d_as_conv2d import conv1d_as_conv2d
+from autoglm_tvm.compiler.passes.fold_with_numpy import fold_with_numpy
+from autoglm_tvm.compiler.passes.sink_transposes import sink_transposes
+from autoglm_tvm.compiler.passes.stack_as_concat import stack_as_concat
 from autoglm_tvm.targets.errors import UserInputError
 
 if TYPE_CHECKING:
@@ -35,12 +39,13 @@ def convert_layout(module: IRModule, layout: str) -> IRModule:
     wanted = LAYOUTS[layout]
     if not wanted:
         return module
-    return transform.Sequential(
+    module = stack_as_concat(conv1d_as_conv2d(module))
+    converted = transform.Sequential(
         [
             relax.transform.ConvertLayout(wanted),
             relax.transform.Normalize(),
             relax.transform.CanonicalizeBindings(),
             relax.transform.OptimizeLayoutTransform(),
-            relax.transform.FoldConstant(),
         ]
     )(module)
+    return fold_with_numpy(sink_transposes(converted))

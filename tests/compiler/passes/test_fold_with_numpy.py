@@ -15,6 +15,9 @@ LEFT = random_array(3, 5)
 RIGHT = random_array(5, seed=1) + np.float32(3)
 ODD = np.array([np.nan, np.inf, -0.0, 1e-42, 2.5], np.float32)
 
+# Their differences do not fit: both wrap around.
+LARGE = np.array([-(1 << 31), 7, (1 << 31) - 1], np.int32)
+
 
 def module_of(build: Callable[[Any, Any], Any], *arrays: np.ndarray) -> Any:
     from tvm import relax
@@ -49,6 +52,8 @@ CASES: dict[str, tuple[Callable[[Any, Any], Any], tuple[np.ndarray, ...]]] = {
     "where": (lambda op, c: op.where(op.isnan(c[0]), c[1], c[0]), (ODD, RIGHT)),
     "reshape": (lambda op, c: op.reshape(c[0], (1, 5, 3)), (LEFT,)),
     "transpose": (lambda op, c: op.permute_dims(c[0], [1, 0]), (LEFT,)),
+    "integers": (lambda op, c: op.subtract(c[0], c[1]), (LARGE, LARGE[::-1].copy())),
+    "wider": (lambda op, c: op.astype(c[0], "int32"), (np.arange(-9, 9, dtype=np.int8),)),
     "nested": (lambda op, c: op.add(op.multiply(c[0], c[1]), c[1]), (LEFT, RIGHT)),
 }
 
@@ -67,7 +72,21 @@ def test_the_same_bits_as_tvm(name: str) -> None:
     assert folded.tobytes() == expected.tobytes()
 
 
-def test_integers_are_left_to_tvm() -> None:
+def test_a_scalar_of_a_byte_becomes_wider() -> None:
+    """TVM's folding leaves it."""
+    module = module_of(lambda op, c: op.astype(c[0], "int32"), np.array(-7, np.int8))
+    folded = constant_in(fold_with_numpy(module))
+    assert folded is not None
+    assert (folded.dtype, folded.shape, int(folded)) == (np.int32, (), -7)
+
+
+def test_conversions_that_lose_something_are_left_to_tvm() -> None:
+    for dtype, to in (("float32", "int32"), ("int32", "int8"), ("int8", "uint8")):
+        module = module_of(lambda op, c, to=to: op.astype(c[0], to), np.ones(3, dtype))
+        assert "R.astype" in fold_with_numpy(module).script()
+
+
+def test_quotients_of_integers_are_left_to_tvm() -> None:
     module = module_of(lambda op, c: op.divide(c[0], c[1]), np.array([-7]), np.array([2]))
     assert "R.divide" in fold_with_numpy(module).script()
 
