@@ -14,6 +14,7 @@ FORMAT = "autoglm-tvm-bundle/1"
 FILE_NAME = "manifest.json"
 WEIGHTS_FILE_NAME = "weights.bin"
 REPORT_FILE_NAME = "report.json"
+_KERNEL_LISTS = ("operators", "inner", "arguments")
 
 
 @dataclass(frozen=True)
@@ -40,14 +41,37 @@ class KernelEntry:
     output
         The ONNX tensor (of the normalised graph) that the call computes; empty where the call
         computes something that the ONNX graph has no name for.
-    schedule
-        How its loops were scheduled.
+    inner
+        The ONNX tensors that exist only inside of the call.
+    arguments
+        Type and shape of each argument, such as ``float32[1, 8]``, the result last.
+    rule
+        The schedule rule that took it; empty where its loops were left as they were.
+    description
+        What the rule did, or why the loops were left.
+    closest_rule, refusal
+        The rule that came closest before `rule` took it, and why it refused; empty where no rule
+        that refused has anything in common with it.
+    iterations
+        Of its loop nests together, about its multiply-adds; ``None`` where they are not known.
     """
 
     function: str
     operators: tuple[str, ...]
     output: str
-    schedule: str
+    rule: str
+    description: str
+    closest_rule: str = ""
+    refusal: str = ""
+    inner: tuple[str, ...] = ()
+    arguments: tuple[str, ...] = ()
+    iterations: int | None = None
+
+    @property
+    def schedule(self) -> str:
+        """How its loops were scheduled, in one line for people."""
+        taken = f"{self.rule or 'unscheduled'}: {self.description}"
+        return f"{taken}; not {self.closest_rule}: {self.refusal}" if self.closest_rule else taken
 
 
 @dataclass(frozen=True)
@@ -164,7 +188,7 @@ def _from_fields(fields: dict[str, Any]) -> Manifest:
             ),
             "memory": Memory(**fields["memory"]),
             "kernels": tuple(
-                KernelEntry(**{**item, "operators": tuple(item["operators"])})
+                KernelEntry(**{**item, **{key: tuple(item[key]) for key in _KERNEL_LISTS}})
                 for item in fields["kernels"]
             ),
             "files": {name: FileEntry(**item) for name, item in fields["files"].items()},

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from autoglm_tvm.artifacts.tensor_spec import TensorSpec
 from autoglm_tvm.compiler.passes.wide_indices import wide_indices
 from autoglm_tvm.compiler.refusal import refusal
+from autoglm_tvm.schedules.lowering.pipeline import register_pipeline
 from autoglm_tvm.targets import Target
 
 if TYPE_CHECKING:
@@ -70,7 +71,11 @@ def build(module: IRModule, target: Target, inputs: Sequence[TensorSpec]) -> Bui
         planned = _plan_memory(_with_a_kernel(module))
         peak = _planned_bytes(planned["main"])
         executable = relax.build(
-            _lower_calls(planned), tvm_target, relax_pipeline=None, exec_mode="bytecode"
+            _lower_calls(planned),
+            tvm_target,
+            relax_pipeline=None,
+            tir_pipeline=register_pipeline(),
+            exec_mode="bytecode",
         )
     return BuiltModel(executable, planned, peak)
 

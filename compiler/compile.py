@@ -159,7 +159,7 @@ def compile(
         The linked library would not load on the target.
     """
     check_versions()
-    target = _refined(target, layout, cpu=cpu, features=features, threads=threads)
+    target = refined_target(target, layout, cpu=cpu, features=features, threads=threads)
     name = _library_name(name, model)
     directory = Path(output) if output is not None else Path(f"{name}-{target.name}")
     # What would stop the last stage stops here, before the minutes of work in between.
@@ -199,7 +199,7 @@ def compile(
     return CompileResult(bundle, staged, imported, record.seconds)
 
 
-def _refined(
+def refined_target(
     target: str | Target,
     layout: str | None,
     *,
@@ -207,6 +207,7 @@ def _refined(
     features: str | None,
     threads: int | None,
 ) -> Target:
+    """Return the target with what the caller asks for on top of the preset; as for `compile`."""
     if isinstance(target, str):
         target = resolve_target(target, cpu=cpu, features=features, threads=threads)
     elif (cpu, features, threads) != (None, None, None):

@@ -10,12 +10,20 @@ from autoglm_tvm.compiler.import_onnx import ImportedModel
 from autoglm_tvm.compiler.passes.clip_gather import clip_gather
 from autoglm_tvm.compiler.passes.fold_batch_norm import fold_batch_norm
 from autoglm_tvm.compiler.passes.fold_with_numpy import fold_with_numpy
+from autoglm_tvm.compiler.passes.fuse_attention import fuse_attention
+from autoglm_tvm.compiler.passes.fuse_normalization import fuse_normalization
 from autoglm_tvm.compiler.passes.layout import convert_layout
+from autoglm_tvm.compiler.passes.legalize_normalization import legalize_normalization
 from autoglm_tvm.compiler.passes.lift_weights import lift_weights
+from autoglm_tvm.compiler.passes.pack_integer_matmul import pack_integer_matmul
+from autoglm_tvm.compiler.passes.pack_operators import pack_operators
 from autoglm_tvm.compiler.passes.provenance import Origin, trace_kernels
 from autoglm_tvm.compiler.passes.reduce_from_infinity import legalize_extremes
+from autoglm_tvm.compiler.passes.share_scalars import share_scalars
+from autoglm_tvm.compiler.passes.unique_names import unique_names
 from autoglm_tvm.compiler.passes.wide_accumulators import widen_accumulators
 from autoglm_tvm.compiler.passes.wide_indices import wide_indices
+from autoglm_tvm.schedules.machine import Machine, machine_of
 from autoglm_tvm.targets import Target
 
 if TYPE_CHECKING:
@@ -76,7 +84,9 @@ def optimise(model: ImportedModel, target: Target) -> OptimisedModel:
     # Folding constants compiles kernels too.
     with tvm.target.Target(target.to_tvm_dict()), wide_indices():
         module = _optimise_graph(model.module, target.layout)
-        unfused = _lower_operators(module)
+        machine = machine_of(target)
+        module = pack_integer_matmul(fuse_attention(share_scalars(module), machine), machine)
+        unfused = _lower_operators(module, machine)
         module, origins = _fuse(unfused, model.tensor_names)
         module, weights = lift_weights(module)
     return OptimisedModel(module, weights, _calls(module, origins))
@@ -93,14 +103,14 @@ def _optimise_graph(module: IRModule, layout: str) -> IRModule:
     canonical = relax.transform.CanonicalizeBindings()
     module = fold_with_numpy(clip_gather(module))
     module = transform.Sequential([dataflow, canonical, fold, clean])(module)
-    module = widen_accumulators(fold_batch_norm(module))
+    module = fuse_normalization(widen_accumulators(fold_batch_norm(module)))
     # What was not folded into a convolution becomes a multiplication and an addition.
     module = relax.transform.DecomposeOpsForInference()(module)
     module = convert_layout(module, layout)
     return transform.Sequential([relax.transform.CanonicalizeBindings(), fold, clean])(module)
 
 
-def _lower_operators(module: IRModule) -> IRModule:
+def _lower_operators(module: IRModule, machine: Machine) -> IRModule:
     """Every operator becomes a call of a loop nest, and knows how it may be fused."""
     from tvm import relax, transform
 
@@ -108,7 +118,9 @@ def _lower_operators(module: IRModule) -> IRModule:
         [
             relax.backend.DispatchSampling(),
             relax.backend.DispatchSortScan(),
-            relax.transform.LegalizeOps(legalize_extremes()),
+            relax.transform.LegalizeOps(
+                legalize_extremes() | legalize_normalization() | pack_operators(machine)
+            ),
             relax.transform.AnnotateTIROpPattern(),
             relax.transform.FoldConstant(),
             relax.transform.DeadCodeElimination(["main"]),
@@ -119,7 +131,7 @@ def _lower_operators(module: IRModule) -> IRModule:
 def _fuse(module: IRModule, tensor_names: dict[str, str]) -> tuple[IRModule, dict[str, Origin]]:
     from tvm import relax, transform
 
-    fused = relax.transform.FuseOps()(module)
+    fused = unique_names(relax.transform.FuseOps()(module))
     origins = trace_kernels(module, fused, tensor_names)
     finish = [
         relax.transform.FuseTIR(),

@@ -123,7 +123,7 @@ def read(
         value: ``{"batch": (1,)}``. Dimensions not given stay symbolic.
     detach_above
         Keep the weights outside the graph when together they exceed this many bytes (default
-        512 MiB). Weights that the file keeps outside always stay outside.
+        64 MiB). Weights that the file keeps outside always stay outside.
 
     Returns
     -------

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from autoglm_tvm.artifacts.manifest import KernelEntry
 from autoglm_tvm.compiler.optimise import OptimisedModel
-from autoglm_tvm.schedules import apply_default_schedules
+from autoglm_tvm.compiler.passes.provenance import Origin
+from autoglm_tvm.schedules import ScheduledModule, apply_default_schedules
 from autoglm_tvm.targets import Target
 
 if TYPE_CHECKING:
@@ -24,7 +26,7 @@ class ScheduledModel:
 
     def summary(self) -> str:
         """One line for people."""
-        left = {entry.function for entry in self.kernels if "unscheduled" in entry.schedule}
+        left = {entry.function for entry in self.kernels if not entry.rule}
         names = {entry.function for entry in self.kernels}
         return f"{len(names) - len(left)} of {len(names)} kernels scheduled"
 
@@ -41,8 +43,30 @@ def schedule(model: OptimisedModel, target: Target) -> ScheduledModel:
 
     with tvm.target.Target(target.to_tvm_dict()):
         scheduled = apply_default_schedules(model.module, target)
-    kernels = tuple(
-        KernelEntry(name, origin.operators, origin.tensor, scheduled.descriptions[name])
-        for name, origin in model.calls
-    )
+    kernels = tuple(_entry(model.module, scheduled, *call) for call in model.calls)
     return ScheduledModel(scheduled.module, kernels)
+
+
+def _entry(
+    unscheduled: IRModule, scheduled: ScheduledModule, name: str, origin: Origin
+) -> KernelEntry:
+    decision = scheduled.decisions[name]
+    return KernelEntry(
+        function=name,
+        operators=origin.operators,
+        output=origin.tensor,
+        inner=origin.inner,
+        arguments=_arguments(unscheduled[name]),
+        **asdict(decision),
+    )
+
+
+def _arguments(function: Any) -> tuple[str, ...]:
+    """Type and shape of each tensor that a kernel takes, the results last."""
+    tensors = [param for param in function.params if getattr(param, "shape", None) is not None]
+    return tuple(f"{param.dtype}[{_dims(param.shape)}]" for param in tensors)
+
+
+def _dims(shape: Any) -> str:
+    # TVM prints a symbolic size with the type of its constants: n + T.int64(1).
+    return ", ".join(re.sub(r"T\.int\d+\((-?\d+)\)", r"\1", str(dim)) for dim in shape)

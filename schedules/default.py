@@ -1,15 +1,51 @@
-"""Apply the default schedule to every kernel of a module."""
+"""Apply the default schedules to every kernel of a module: the first rule that fits."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import prod
 from typing import TYPE_CHECKING, Any
 
-from autoglm_tvm.schedules.outer_parallel import schedule_outer_parallel
+from autoglm_tvm.schedules.kernel import Kernel
+from autoglm_tvm.schedules.machine import Machine, machine_of
+from autoglm_tvm.schedules.rule import Refusal, Rule
+from autoglm_tvm.schedules.rules import DEFAULT_RULES
 from autoglm_tvm.targets import Target
 
 if TYPE_CHECKING:
-    from tvm import IRModule
+    from tvm import IRModule, tirx
+
+
+# The rule that takes what no other one takes.
+FALLBACK = DEFAULT_RULES[-1].name
+# How the refusal of a rule begins that took a kernel and failed, a defect of ours.
+FAILED = "the schedule failed"
+_ALL_MET = 99
+
+
+@dataclass(frozen=True)
+class Decision:
+    """Which rule scheduled a kernel, and which one nearly did.
+
+    Attributes
+    ----------
+    rule
+        Name of the rule; empty where the kernel was left as it was.
+    description
+        What the rule did, or why the kernel was left.
+    closest_rule, refusal
+        Of the rules that refused it, the one most of whose conditions held, and why it refused;
+        empty where none has anything in common with the kernel.
+    iterations
+        Of all its loop nests together before scheduling, about its multiply-adds; None where a
+        loop is symbolic or there are no loops that schedules describe.
+    """
+
+    rule: str
+    description: str
+    closest_rule: str = ""
+    refusal: str = ""
+    iterations: int | None = None
 
 
 @dataclass(frozen=True)
@@ -20,24 +56,79 @@ class ScheduledModule:
     ----------
     module
         The module with new bodies of its ``PrimFunc`` kernels.
-    descriptions
-        For each kernel what was done to its loops.
+    decisions
+        What was decided for each kernel, by its name.
     """
 
     module: IRModule
-    descriptions: dict[str, str]
+    decisions: dict[str, Decision]
 
 
 def apply_default_schedules(module: IRModule, target: Target) -> ScheduledModule:
     """Schedule every ``PrimFunc``; the module that is given stays as it is."""
     from tvm import IRModule, tirx
 
+    machine = machine_of(target)
     functions = {}
-    descriptions: dict[str, str] = {}
+    decisions: dict[str, Decision] = {}
     content: Any = module
     for variable, function in content.functions.items():
         if isinstance(function, tirx.PrimFunc):
-            function, description = schedule_outer_parallel(function, target.threads)
-            descriptions[variable.name_hint] = description
+            function, decision = schedule_kernel(function, machine)
+            decisions[variable.name_hint] = decision
         functions[variable] = function
-    return ScheduledModule(IRModule(functions, attrs=content.attrs), descriptions)
+    return ScheduledModule(IRModule(functions, attrs=content.attrs), decisions)
+
+
+def schedule_kernel(
+    function: tirx.PrimFunc, machine: Machine, rules: tuple[Rule, ...] = DEFAULT_RULES
+) -> tuple[tirx.PrimFunc, Decision]:
+    """Return the kernel as the first of `rules` that fits schedules it, and what was decided.
+
+    A kernel whose structure TVM's schedules cannot describe (sorting, hand-written TIR) comes back
+    unchanged.
+    """
+    try:
+        iterations = _iterations(Kernel(function))
+    except Exception as error:
+        return function, Decision("", f"TVM's schedules cannot describe it: {_first_line(error)}")
+    refusals: list[tuple[Rule, Refusal]] = []
+    for rule in rules:
+        kernel = Kernel(function)
+        outcome = _take(rule, kernel, machine)
+        if isinstance(outcome, str):
+            decision = Decision(rule.name, outcome, *_closest(refusals), iterations)
+            return kernel.schedule.mod["main"], decision
+        refusals.append((rule, outcome))
+    return function, Decision("", "no rule takes it", *_closest(refusals), iterations)
+
+
+def _take(rule: Rule, kernel: Kernel, machine: Machine) -> str | Refusal:
+    """Let a rule schedule the kernel: what it did, or why it did not.
+
+    A defect of a rule leaves the kernel to the next one, slower but right; `explain` names it.
+    """
+    try:
+        return rule.check(kernel, machine) or rule.apply(kernel, machine)
+    except Exception as error:
+        return Refusal(f"{FAILED}: {_first_line(error)}", met=_ALL_MET)
+
+
+def _closest(refusals: list[tuple[Rule, Refusal]]) -> tuple[str, str]:
+    """Name the rule that came closest, if one had more than nothing in common with the kernel."""
+    near = [(rule, refusal) for rule, refusal in refusals if refusal.met > 0]
+    if not near:
+        return "", ""
+    rule, refusal = max(near, key=lambda pair: pair[1].met)
+    return rule.name, refusal.reason
+
+
+def _iterations(kernel: Kernel) -> int | None:
+    extents = [(*block.spatial, *block.reduced) for block in kernel.blocks]
+    known = [[extent for extent in nest if extent is not None] for nest in extents]
+    symbolic = any(None in nest for nest in extents)
+    return None if symbolic else sum(prod(nest) for nest in known)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

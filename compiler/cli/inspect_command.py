@@ -65,7 +65,7 @@ def _model_text(summary: ModelSummary) -> str:
 def _bundle_text(bundle: Bundle) -> str:
     manifest = bundle.manifest
     peak = manifest.memory.activations_peak_bytes
-    rules = Counter(entry.schedule.split(":")[0] for entry in manifest.kernels)
+    rules = Counter(entry.rule or "unscheduled" for entry in manifest.kernels)
     lines = [
         f"bundle     {bundle.directory} (every file matches its SHA-256)",
         f"target     {manifest.target['name']} ({manifest.target['triple']}, "

@@ -16,6 +16,7 @@ import typer
 from autoglm_tvm.compiler.cli import (
     compile_command,
     doctor_command,
+    explain_command,
     inspect_command,
     run_command,
     targets_command,
@@ -44,6 +45,7 @@ app.command("compile")(compile_command.compile_model)
 app.command("run")(run_command.run_bundle)
 app.command("verify")(verify_command.verify_bundle)
 app.command("inspect")(inspect_command.inspect)
+app.command("explain")(explain_command.explain_schedules)
 app.command("targets")(targets_command.list_targets)
 app.command("doctor")(doctor_command.examine)
 

@@ -18,8 +18,9 @@ if TYPE_CHECKING:
     import numpy as np
     import onnx
 
-#: Initializers inside the file are detached when together they take more bytes than this.
-DETACH_ABOVE = 512 * 2**20
+#: Initializers inside the file are detached when together they take more bytes than this. Every
+#: step of the read stage copies what is inside: an encoder of 340 MB took 18 s, detached 2 s.
+DETACH_ABOVE = 64 * 2**20
 #: A tensor smaller than this always stays inside, wherever the file keeps it.
 ALWAYS_INSIDE = 1024
 

@@ -17,10 +17,21 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Origin:
-    """What one call of the fused ``main`` computes: its operators, and the ONNX tensor."""
+    """What one call of the fused ``main`` computes.
+
+    Attributes
+    ----------
+    operators
+        The operators that were fused into it.
+    tensor
+        The ONNX tensor that it returns; empty if it has no name.
+    inner
+        The ONNX tensors that it computes on the way.
+    """
 
     operators: tuple[str, ...]
     tensor: str
+    inner: tuple[str, ...] = ()
 
 
 class _Numbering:
@@ -63,29 +74,46 @@ def trace_kernels(
     known = {}
     _number_parameters(after["main"], known, numbering)
     for binding in _bindings(after["main"]):
-        number, operators = _number_call(binding.value, known, numbering, after)
+        *inner, number = _number_call(binding.value, known, numbering, after)
         known[binding.var] = number
-        origins[binding.var.name] = Origin(operators, names.get(number, ""))
+        on_the_way = dict.fromkeys(names[step] for step in inner if step in names)
+        tensor = names.get(number, "")
+        on_the_way.pop(tensor, None)
+        operators = _operators_of_call(binding.value, after)
+        origins[binding.var.name] = Origin(operators, tensor, tuple(on_the_way))
     return origins
 
 
 def _number_call(
     value: Any, known: dict[Any, int], numbering: _Numbering, module: IRModule
-) -> tuple[int, tuple[str, ...]]:
-    from tvm import ir, relax
-
-    if not (isinstance(value, relax.Call) and isinstance(value.op, ir.GlobalVar)):
-        return _number(value, known, numbering), _operators(value)
-    function = module[value.op]
+) -> list[int]:
+    """Number what a call computes: every step of a fused function, then the result."""
+    function = _fused_function(value, module)
+    if function is None:
+        return [_number(value, known, numbering)]
     inner = {
         param: _operand(arg, known, numbering)
         for param, arg in zip(function.params, value.args, strict=True)
     }
-    operators: list[str] = []
+    steps: list[int] = []
     for binding in _bindings(function):
         inner[binding.var] = _number(binding.value, inner, numbering)
-        operators.extend(_operators(binding.value))
-    return _operand(function.body.body, inner, numbering), tuple(operators)
+        steps.append(inner[binding.var])
+    return [*steps, _operand(function.body.body, inner, numbering)]
+
+
+def _operators_of_call(value: Any, module: IRModule) -> tuple[str, ...]:
+    function = _fused_function(value, module)
+    if function is None:
+        return _operators(value)
+    return tuple(name for step in _bindings(function) for name in _operators(step.value))
+
+
+def _fused_function(value: Any, module: IRModule) -> Any:
+    from tvm import ir, relax
+
+    called = isinstance(value, relax.Call) and isinstance(value.op, ir.GlobalVar)
+    return module[value.op] if called else None
 
 
 def _operators(value: Any) -> tuple[str, ...]:

@@ -24,7 +24,8 @@ def _close(found: dict[str, np.ndarray], model: Path, inputs: dict[str, np.ndarr
     expected = run_reference(model, inputs)
     assert list(found) == list(expected)
     for name, array in expected.items():
-        np.testing.assert_allclose(found[name], array, rtol=1e-5, atol=1e-6)
+        # Winograd's sums, and functions computed as vectors, round in another order.
+        np.testing.assert_allclose(found[name], array, rtol=1e-5, atol=1e-5)
 
 
 def test_a_bundle_computes_what_the_model_computes(linear_bundle: Path, linear_model: Path) -> None:
@@ -209,7 +210,9 @@ def test_results_of_each_kernel_are_recorded(convolutions_bundle: Path) -> None:
     bundle = open_bundle(convolutions_bundle)
     outputs, recorded = bundle.run_with_kernel_outputs(image)
     assert [name for name, _ in recorded] == [entry.function for entry in bundle.manifest.kernels]
-    assert recorded[0][1].shape == (1, 16, 33, 33)
-    assert np.all(recorded[0][1] >= 0)  # conv1 and relu1 are fused
+    # The image is turned to NHWC first; conv1 and relu1 are fused.
+    assert recorded[0][1].shape == (1, 33, 33, 3)
+    assert recorded[1][1].shape == (1, 33, 33, 16)
+    assert np.all(recorded[1][1] >= 0)
     np.testing.assert_array_equal(recorded[-1][1], outputs["y"])
     np.testing.assert_array_equal(bundle.run(image)["y"], outputs["y"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import fields, replace
 from typing import Any
@@ -32,7 +33,21 @@ MANIFEST = Manifest(
         WeightEntry("e", "bool", (), 0, 1),
     ),
     memory=Memory(128, None),
-    kernels=(KernelEntry("fused_matmul_add", ("matmul", "add"), "sum", "outer-parallel"),),
+    kernels=(
+        KernelEntry(
+            "fused_matmul_add",
+            ("matmul", "add"),
+            "sum",
+            rule="outer-parallel",
+            description="1 of 1 loop nests on all threads",
+            closest_rule="contraction",
+            refusal="its sizes are symbolic",
+            inner=("product",),
+            arguments=("float32[batch, 8]", "float32[8, 4]", "float32[batch, 4]"),
+            iterations=None,
+        ),
+        KernelEntry("sort", (), "", "", "it has no loops", iterations=7),
+    ),
     linker={},
     elf_check={"ok": True, "checks": [{"name": "machine", "ok": True}]},
     model_sha256="ab" * 32,
@@ -70,7 +85,29 @@ def test_what_is_written_is_read_back() -> None:
     assert again.to_json() == text
     # Frozen dataclasses with lists in them would be equal to nothing: the types are right too.
     assert isinstance(again.inputs[0].shape, tuple)
-    assert isinstance(again.kernels[0].operators, tuple)
+    for name in ("operators", "inner", "arguments"):
+        assert isinstance(getattr(again.kernels[0], name), tuple)
+
+
+def test_a_schedule_in_one_line() -> None:
+    taken, left = MANIFEST.kernels
+    assert taken.schedule == (
+        "outer-parallel: 1 of 1 loop nests on all threads; not contraction: its sizes are symbolic"
+    )
+    assert left.schedule == "unscheduled: it has no loops"
+
+
+def test_a_kernel_of_an_older_program_is_refused() -> None:
+    content = json.loads(MANIFEST.to_json())
+    del content["manifest_sha256"]
+    for kernel in content["kernels"]:
+        kernel["schedule"] = kernel.pop("rule")
+        del kernel["arguments"]
+    canonical = json.dumps(content, sort_keys=True, separators=(",", ":"))
+    content["manifest_sha256"] = hashlib.sha256(canonical.encode()).hexdigest()
+    with pytest.raises(CheckFailedError, match="lacks a field") as caught:
+        Manifest.from_json(json.dumps(content), WHERE)
+    assert "compile the model again" in caught.value.hint
 
 
 def test_the_text_does_not_depend_on_the_order_of_keys() -> None:

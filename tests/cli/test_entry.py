@@ -17,6 +17,8 @@ import pytest
 
 from tests.cli.command_line import MODULE, assert_one_message, run, run_process, succeeds
 
+COMMANDS = ("compile", "run", "verify", "inspect", "explain", "targets", "doctor")
+
 
 def test_the_installed_program_is_the_module() -> None:
     program = Path(sysconfig.get_path("scripts")) / "autoglm-tvm"
@@ -33,10 +35,10 @@ def test_the_installed_program_is_the_module() -> None:
 
 def test_help_lists_the_commands_and_the_exit_codes() -> None:
     text = succeeds("--help").stdout
-    for part in ("compile", "run", "verify", "inspect", "targets", "doctor", "Exit codes"):
+    for part in (*COMMANDS, "Exit codes"):
         assert part in text
     assert succeeds().stdout == text
-    for command in ("compile", "run", "verify", "inspect", "targets", "doctor"):
+    for command in COMMANDS:
         assert "Usage: autoglm-tvm" in succeeds(command, "--help").stdout
 
 

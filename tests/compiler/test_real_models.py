@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from autoglm_tvm.compiler import compile, verify
+from autoglm_tvm.schedules.default import FAILED
 from autoglm_tvm.targets.errors import UserInputError
 from tests.conftest import all_models
 from tests.drawn_text import text_image
@@ -50,6 +51,9 @@ def test_compiles_and_is_right(path: Path, tmp_path: Path) -> None:
     phone = compile(path, "android-arm64", tmp_path / "phone", shapes)
     assert phone.bundle.manifest.elf_check["ok"]
     host = compile(path, "host", tmp_path / "host", shapes)
+    for bundle in (phone.bundle, host.bundle):
+        failed = [entry for entry in bundle.manifest.kernels if entry.refusal.startswith(FAILED)]
+        assert not failed, failed
     inputs = None
     if "det" in path.name.lower():
         # On noise a detector finds nothing: its outputs drown in ONNX Runtime's own noise.

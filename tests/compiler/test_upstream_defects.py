@@ -106,3 +106,54 @@ def test_a_library_compiled_anew_in_its_place_is_not_loaded_again(tmp_path: Path
     vms = [tvm.relax.VirtualMachine(module, device) for module in loaded]
     minus = tvm.runtime.tensor(np.array([-1, 1], np.float32))
     assert [vm["main"](minus).numpy().tolist() for vm in vms] == [[0, 1], [0, 1]]
+
+
+def test_layout_conversion_ends_at_stack() -> None:
+    from tvm import relax
+
+    builder = relax.BlockBuilder()
+    shape: Any = (2, 3)
+    value = relax.Var("x", relax.TensorType(shape, "float32"))
+    with builder.function("main", [value]):
+        with builder.dataflow():
+            stacked = builder.emit(relax.op.stack([value, value], 0))
+            result = builder.emit_output(relax.op.max(stacked, axis=[0]))
+        builder.emit_func_output(result)
+    convert = relax.transform.ConvertLayout({"relax.nn.conv2d": ["NHWC", "OHWI"]})
+    with pytest.raises(Exception, match="source layout"):
+        convert(builder.get())
+
+
+def test_a_select_reads_past_the_end() -> None:
+    from tvm import s_tir, te, tirx
+
+    data: Any = te.placeholder((tirx.IntImm("int64", 5),), "float32", "data")
+    last = tirx.IntImm("int64", 4)
+
+    def element(at: Any) -> Any:
+        return tirx.Select(at < 5, data[te.min(at, last)], tirx.const(0, "float32"))
+
+    guarded: Any = te.compute((tirx.IntImm("int64", 8),), element, "guarded")
+    function = te.create_prim_func([data, guarded])
+    module = s_tir.transform.StmtSimplify()(s_tir.Schedule(function).mod)
+    text = module.script()
+    assert "T.min" not in text.split("T.Select")[1], text
+
+
+def test_a_register_tile_comes_from_the_heap() -> None:
+    import tvm
+    from tvm import s_tir, te
+
+    data: Any = te.placeholder((64,), "float32", "data")
+    twice: Any = te.compute((64,), lambda i: data[i] * 2.0, "twice")
+    more: Any = te.compute((64,), lambda i: twice[i] + twice[63 - i], "more")
+    schedule = s_tir.Schedule(te.create_prim_func([data, more]))
+    schedule.set_scope("twice", 0, "local")
+    (loop,) = schedule.get_loops("more")
+    outer, _ = schedule.split(loop, [None, 64])
+    schedule.parallel(outer)
+    schedule.compute_at("twice", outer)
+    target = tvm.target.Target({"kind": "llvm"})
+    library = tvm.tirx.build(schedule.mod, target)
+    # Our pipeline leaves it on the stack (`schedules/lowering/registers.py`).
+    assert "load ptr, ptr @__TVMBackendAllocWorkspace" in library.inspect_source("ll")

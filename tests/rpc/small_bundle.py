@@ -98,7 +98,7 @@ def write_small_bundle(directory: Path, target: dict[str, Any], link: Any) -> Pa
         outputs=(spec["y"], spec["before"]),
         weights=entries,
         memory=Memory(LAYERS * SIZE * SIZE * 4, None),
-        kernels=tuple(KernelEntry(name, (), "", "naive") for name in kernels),
+        kernels=tuple(KernelEntry(name, (), "", "", "naive") for name in kernels),
         linker={},
         elf_check={},
         model_sha256="",

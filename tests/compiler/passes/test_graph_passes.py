@@ -7,6 +7,7 @@ import pytest
 
 from autoglm_tvm.artifacts import open_bundle
 from autoglm_tvm.compiler import compile, verify
+from autoglm_tvm.schedules.operators.matmul import pack_panels
 from autoglm_tvm.targets.errors import UserInputError
 from tests.compiler.onnx_text import model_from_text, random_array
 
@@ -65,10 +66,11 @@ def test_weights_lie_apart_and_equal_ones_once(tmp_path: Path) -> None:
         {"u": weight, "v": weight.copy()},
     )
     result = compile(model, "host", tmp_path / "b")
-    manifest = result.bundle.manifest
-    assert [entry.nbytes for entry in manifest.weights] == [weight.nbytes]
-    np.testing.assert_array_equal(result.bundle.map_weights()[0], weight)
-    assert weight.tobytes() not in result.bundle.library_path.read_bytes()
+    # Packed into panels for its kernel.
+    (packed,) = result.bundle.map_weights()
+    columns = packed.shape[-1]
+    np.testing.assert_array_equal(packed, pack_panels(weight, columns))
+    assert packed.tobytes() not in result.bundle.library_path.read_bytes()
 
 
 def test_each_kernel_knows_its_operators_and_its_tensor(tmp_path: Path) -> None:
