@@ -89,17 +89,20 @@ def schedule_kernel(
     unchanged.
     """
     try:
-        iterations = _iterations(Kernel(function))
+        kernel = Kernel(function)
     except Exception as error:
         return function, Decision("", f"TVM's schedules cannot describe it: {_first_line(error)}")
+    iterations = _iterations(kernel)
     refusals: list[tuple[Rule, Refusal]] = []
     for rule in rules:
-        kernel = Kernel(function)
         outcome = _take(rule, kernel, machine)
         if isinstance(outcome, str):
             decision = Decision(rule.name, outcome, *_closest(refusals), iterations)
             return kernel.schedule.mod["main"], decision
         refusals.append((rule, outcome))
+        if outcome.met == _ALL_MET:
+            # It began to schedule before it failed.
+            kernel = Kernel(function)
     return function, Decision("", "no rule takes it", *_closest(refusals), iterations)
 
 

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import prod
 from typing import Any
+
+# What a symbolic extent counts as.
+_MANY = 1 << 10
 
 
 @dataclass(frozen=True)
@@ -32,6 +36,12 @@ class Block:
     def is_spatial(self) -> bool:
         """Whether it reduces nothing."""
         return not self.reduced
+
+    @property
+    def iterations(self) -> int:
+        """How often it runs in all; a symbolic extent counts as many."""
+        extents = (*self.spatial, *self.reduced)
+        return prod(_MANY if extent is None else extent for extent in extents)
 
     @property
     def annotations(self) -> dict[str, Any]:
@@ -73,6 +83,10 @@ class Kernel:
     def block(self, annotation: str) -> Block | None:
         """The first block with `annotation`, if there is one."""
         return next((block for block in self.blocks if annotation in block.annotations), None)
+
+    def marked(self, annotation: str, value: str) -> Block | None:
+        """The first block whose `annotation` is `value`, if there is one."""
+        return next((b for b in self.blocks if b.annotations.get(annotation) == value), None)
 
     def named(self, block: Block) -> Block:
         """The block of the same name in the kernel as it is now."""

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from autoglm_tvm.compiler.passes.dataflow import constant_array
 from autoglm_tvm.compiler.passes.legalize_depthwise import legalize_depthwise
 from autoglm_tvm.compiler.passes.pack_winograd import lower_winograd
 from autoglm_tvm.compiler.passes.packing import (
     FUSIBLE,
-    constant_array,
     packed_constant,
     product,
     supported,

@@ -13,8 +13,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from autoglm_tvm.compiler.passes.dataflow import Dataflow
-from autoglm_tvm.compiler.passes.packing import FUSIBLE, constant_array, product
+from autoglm_tvm.compiler.passes.dataflow import Dataflow, constant_array
+from autoglm_tvm.compiler.passes.packing import FUSIBLE, product
 from autoglm_tvm.schedules.intrinsics.dot_product import DotProduct, dot_product_for
 from autoglm_tvm.schedules.kernel import constant
 from autoglm_tvm.schedules.machine import Machine

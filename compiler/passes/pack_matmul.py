@@ -4,13 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from autoglm_tvm.compiler.passes.packing import (
-    FUSIBLE,
-    constant_array,
-    packed_constant,
-    product,
-    supported,
-)
+from autoglm_tvm.compiler.passes.dataflow import constant_array
+from autoglm_tvm.compiler.passes.packing import FUSIBLE, packed_constant, product, supported
 from autoglm_tvm.schedules.kernel import constant
 from autoglm_tvm.schedules.machine import Machine
 from autoglm_tvm.schedules.operators.matmul import (

@@ -25,14 +25,6 @@ def supported(call: Any) -> bool:
     return one and dtypes <= _TYPES and not empty
 
 
-def constant_array(value: Any) -> np.ndarray | None:
-    """The value of a constant; None for anything computed."""
-    from tvm import ir
-
-    constant_value: Any = value
-    return constant_value.value.numpy() if isinstance(value, ir.GenericConst) else None
-
-
 def packed_constant(array: np.ndarray) -> Any:
     """A constant of the graph."""
     from tvm import relax

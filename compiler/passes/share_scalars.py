@@ -9,8 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from autoglm_tvm.compiler.passes.dataflow import Dataflow
-from autoglm_tvm.compiler.passes.packing import constant_array
+from autoglm_tvm.compiler.passes.dataflow import Dataflow, constant_array
 
 if TYPE_CHECKING:
     from tvm import IRModule

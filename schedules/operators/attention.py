@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from autoglm_tvm.schedules.attention_plan import Plan
-from autoglm_tvm.schedules.operators.contraction import contract
+from autoglm_tvm.schedules.operators.contraction import contract, wide
 
 # Name of the block that stores the result.
 RESULT = "attention"
@@ -109,10 +109,10 @@ def attention(sources: Sources, plan: Plan, dtype: str) -> Any:
     tiles = contract(
         lambda before, row, _panel, at: weights(*before, row, *at),
         lambda before, panel, at, column: packed(*before[:depth], panel, *at, column),
-        [_wide(plan.summed)],
-        [_wide(extent) for extent in outer],
+        [wide(plan.summed)],
+        [wide(extent) for extent in outer],
         plan.block,
-        _wide(panels),
+        wide(panels),
         plan.values,
         "float32",
     )
@@ -163,10 +163,10 @@ def _scores(sources: Sources, plan: Plan, outer: tuple[int, ...]) -> Any:
     tiles = contract(
         lambda before, row, _panel, at: queries(*before, row, *at),
         lambda before, panel, at, column: packed(*before[:depth], panel, *at, column),
-        [_wide(plan.depth)],
-        [_wide(extent) for extent in outer],
+        [wide(plan.depth)],
+        [wide(extent) for extent in outer],
         plan.block,
-        _wide(panels),
+        wide(panels),
         plan.scores,
         "float32",
     )
@@ -211,7 +211,7 @@ def _softmax(scores: Any, plan: Plan, outer: tuple[int, ...]) -> tuple[Any, Any]
     )
 
     def by_lane(source: Any, combine: Any, name: str) -> Any:
-        vector: Any = te.reduce_axis((0, _wide(plan.vectors)), "vector")
+        vector: Any = te.reduce_axis((0, wide(plan.vectors)), "vector")
         return _compute(
             (*outer, plan.block, lanes),
             lambda *at: combine(source(*at[:-1], vector * lanes + at[-1]), axis=[vector]),
@@ -267,10 +267,4 @@ def _compute(shape: tuple[int, ...], *arguments: Any, **attributes: Any) -> Any:
     """`te.compute` with indices of 64 bits, as the graph's shapes have them."""
     from tvm import te
 
-    return te.compute([_wide(extent) for extent in shape], *arguments, **attributes)
-
-
-def _wide(extent: int) -> Any:
-    from tvm import tirx
-
-    return tirx.IntImm("int64", extent)
+    return te.compute([wide(extent) for extent in shape], *arguments, **attributes)

@@ -56,9 +56,9 @@ class Contraction:
 
     def check(self, kernel: Kernel, machine: Machine) -> Refusal | None:
         """Refuse what does not sum into tiles, or has nothing that unpacks them."""
-        if _role(kernel, "sum") is None:
+        if kernel.marked(ROLE, "sum") is None:
             return refuse_unpacked(kernel)
-        if _role(kernel, "unpack") is None or _role(kernel, "lhs") is None:
+        if kernel.marked(ROLE, "unpack") is None or kernel.marked(ROLE, "lhs") is None:
             return Refusal("its tiles are not unpacked in the same kernel", met=1)
         return None
 
@@ -79,20 +79,16 @@ class Contraction:
         return f"{parts.tile.rows}x{parts.tile.columns} tiles in registers, {how}"
 
 
-def _role(kernel: Kernel, role: str) -> Block | None:
-    return next((b for b in kernel.blocks if b.annotations.get(ROLE) == role), None)
-
-
 def _parts(kernel: Kernel) -> _Parts:
-    total, lhs, unpack = (_role(kernel, role) for role in ("sum", "lhs", "unpack"))
+    total, lhs, unpack = (kernel.marked(ROLE, role) for role in ("sum", "lhs", "unpack"))
     assert total is not None and lhs is not None and unpack is not None  # noqa: PT018
     tile = tile_of(total)
     rows, vectors, lanes = (int(n) for n in total.annotations[RESULT])
     return _Parts(
         total,
         lhs,
-        _role(kernel, "pad"),
-        _role(kernel, "rhs"),
+        kernel.marked(ROLE, "pad"),
+        kernel.marked(ROLE, "rhs"),
         split_epilogue(kernel, unpack),
         tile,
         replace(tile, rows=rows, vectors=vectors, lanes=lanes),
@@ -153,7 +149,7 @@ def _order_loops(schedule: Any, parts: _Parts, machine: Machine) -> str:
     schedule.reorder(*order, row_within, vector, lane)
 
     parallel = order[0]
-    if _work(parts) >= _MIN_PARALLEL:
+    if parts.total.iterations >= _MIN_PARALLEL:
         schedule.parallel(parallel)
     if parts.rhs is not None:
         parallel_nest(schedule, parts.rhs.handle, machine)
@@ -228,17 +224,12 @@ def _by_panels(parts: _Parts, chunks: int | None, machine: Machine) -> bool:
         """Of one thread; `shared` bytes are read by every piece, `own` by one."""
         rounds = -(-pieces // machine.threads)
         reads = rounds if shared > machine.l2_bytes // 2 else 1
-        vectors = _work(parts) / pieces * rounds / machine.lanes("float32")
+        vectors = parts.total.iterations / pieces * rounds / machine.lanes("float32")
         return (
             vectors / _VECTORS_A_CYCLE + (shared * reads + own / machine.threads) / _BYTES_A_CYCLE
         )
 
     return cycles(panels, image, weights) < cycles(chunks, weights, image)
-
-
-def _work(parts: _Parts) -> int:
-    extents = (*parts.total.spatial, *parts.total.reduced)
-    return prod(extent if extent is not None else 1 << 10 for extent in extents)
 
 
 def _fused(schedule: Any, loops: list[Any]) -> Any:

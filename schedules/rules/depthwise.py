@@ -19,7 +19,7 @@ not depend on the threads.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import ceil, prod
+from math import ceil
 from typing import Any
 
 from autoglm_tvm.schedules.kernel import Block, Kernel, constant
@@ -91,10 +91,10 @@ class Depthwise:
 
     def check(self, kernel: Kernel, machine: Machine) -> Refusal | None:
         """Refuse what sums something else, or whose channels or kernel are not known."""
-        total = _role(kernel, "sum")
+        total = kernel.marked(ROLE, "sum")
         if total is None:
             return Refusal("no depthwise sum of products", met=0)
-        if _role(kernel, "result") is None:
+        if kernel.marked(ROLE, "result") is None:
             return Refusal("its sums are not stored in the same kernel", met=1)
         if None in (total.spatial[-1], *total.reduced):
             return Refusal("its channels or its kernel are symbolic", met=2)
@@ -120,7 +120,7 @@ class Depthwise:
         channels = parts.total.spatial[-1] or 0
         if channels % tile.lanes:
             function = overlap_last_vector(function, channels, tile.lanes)
-        _replace(kernel, function)
+        kernel.restart(function)
         return (
             f"{tile.columns} pixels x {tile.vectors} vectors of {tile.lanes} in registers, "
             f"bands of {tile.rows} rows"
@@ -220,14 +220,10 @@ def _image_width(parts: _Parts) -> int | None:
     return constant(reader.statement.reads[0].source.ty.shape[2])
 
 
-def _role(kernel: Kernel, role: str) -> Block | None:
-    return next((b for b in kernel.blocks if b.annotations.get(ROLE) == role), None)
-
-
 def _parts(kernel: Kernel) -> _Parts:
-    total, result = _role(kernel, "sum"), _role(kernel, "result")
+    total, result = kernel.marked(ROLE, "sum"), kernel.marked(ROLE, "result")
     assert total is not None and result is not None  # noqa: PT018
-    pad, repeat = _role(kernel, "pad"), _role(kernel, "repeat")
+    pad, repeat = kernel.marked(ROLE, "pad"), kernel.marked(ROLE, "repeat")
     return _Parts(total, pad, repeat, split_epilogue(kernel, result))
 
 
@@ -242,7 +238,7 @@ def _order_loops(schedule: Any, parts: _Parts, tile: DepthwiseTile) -> None:
     tiles, pixel = schedule.split(column, [None, tile.columns])
     schedule.reorder(batch, band, group, row, tiles, within, pixel, vector, lane)
     outer = schedule.fuse(batch, band, group)
-    if _work(parts.total) >= _MIN_PARALLEL:
+    if parts.total.iterations >= _MIN_PARALLEL:
         schedule.parallel(outer)
     if _calls_functions(schedule.get(last)):
         _copy_sums(schedule, parts, within, tile)
@@ -316,15 +312,3 @@ def _copy_sums(schedule: Any, parts: _Parts, at: Any, tile: DepthwiseTile) -> No
     schedule.unroll(pixel)
     schedule.unroll(vector)
     schedule.vectorize(lane)
-
-
-def _work(total: Block) -> int:
-    extents = (*total.spatial, *total.reduced)
-    return prod(extent if extent is not None else 1 << 10 for extent in extents)
-
-
-def _replace(kernel: Kernel, function: Any) -> None:
-    """Go on with `function`."""
-    from tvm import s_tir
-
-    kernel.schedule = s_tir.Schedule(function, error_render_level="fast")

@@ -13,7 +13,7 @@ one order, so the bits do not depend on the threads.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import gcd, prod
+from math import gcd
 from typing import Any
 
 from autoglm_tvm.schedules.kernel import Block, Kernel
@@ -56,8 +56,7 @@ class _Parts:
     @property
     def parallel(self) -> bool:
         """Whether there is enough work for several threads."""
-        extents = (*self.total.spatial, *self.total.reduced)
-        return prod(extent or 1 for extent in extents) >= _MIN_PARALLEL
+        return self.total.iterations >= _MIN_PARALLEL
 
 
 class Winograd:
