@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from autoglm_tvm.schedules.intrinsics.lower import lower_intrinsics
+from autoglm_tvm.schedules.lowering.flatten import flatten_buffers
 from autoglm_tvm.schedules.lowering.registers import keep_registers
 from autoglm_tvm.schedules.lowering.vector_math import vector_math
 from autoglm_tvm.schedules.lowering.vector_tails import split_vector_tails
@@ -51,7 +52,7 @@ def _blocks_to_loops() -> list[Any]:
         transform.AnnotateIrregularLoop(),
         transform.LowerOpaqueBlock(),
         # Before anything is simplified, which takes quotients and remainders of one index apart.
-        tirx.transform.FlattenBuffer(),
+        flatten_buffers(),
         tirx.transform.StmtSimplify(),
     ]
 

@@ -237,3 +237,19 @@ def test_the_same_bits_for_any_number_of_threads(name: str, tmp_path: Path) -> N
     first, *others = [open_bundle(bundle, threads=n).run({"x": data})["y"] for n in (1, 2, 3)]
     for other in others:
         np.testing.assert_array_equal(first, other)
+
+
+def shortcut() -> Any:
+    """A residual network's projection, whose indices TVM's `FlattenBuffer` divides by zero."""
+    inputs = {"x": random_array(1, 128, 28, 28), "o": random_array(1, 256, 14, 14, seed=3)}
+    weights = {"w": random_array(256, 128, 1, 1, seed=1), "b": random_array(256, seed=2)}
+    body = "c = Conv <strides=[2,2]> (x, w, b) s = Add (o, c) y = Relu (s)"
+    return network(body, inputs, 4, **weights)
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3, 4, 8])
+def test_a_strided_shortcut_compiles_for_any_number_of_threads(threads: int) -> None:
+    took(
+        compile_in_memory(shortcut(), resolve_target("android-arm64", threads=threads)),
+        "contraction",
+    )
