@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import importlib.util
+import platform as platform_module
 import shutil
 import subprocess
 import sys
@@ -25,24 +27,63 @@ from autoglm_tvm.targets.versions import PINNED_VERSIONS
 
 SOURCES = Path(__file__).resolve().parent / "native"
 EXECUTABLE = "autoglm-device-server"
-_FLAGS = ("-std=c++17", "-O2", "-Wall", "-Wextra", "-pthread")
-_COMPILE_TIMEOUT_S = 300
+_FLAGS = (
+    *("-std=c++17", "-O2", "-Wall", "-Wextra", "-pthread"),
+    # What the server and TVM's libraries both define must not be mixed up: they may have different
+    # C++ libraries (native/ffi_boundary.h). tvm-ffi's own word would make some of it visible.
+    *("-fvisibility=hidden", "-DTVM_FFI_DLL=", "-DTVM_FFI_DLL_EXPORT="),
+)
+_COMPILE_TIMEOUT_S = 1200
+# The C library that TVM's wheels ask for.
+_OLDEST_GLIBC = "gnu.2.28"
 
 
 @dataclass(frozen=True)
 class ServerPlatform:
-    """A kind of machine that the server is built for."""
+    """A kind of machine that the server is built for.
+
+    Attributes
+    ----------
+    compiler, debian_packages
+        GCC for it, and what brings it.
+    machine
+        The architecture, as Zig's compiler knows it: it takes the place of a GCC that is missing.
+    libraries
+        Returns TVM's runtime libraries.
+    """
 
     compiler: str
     debian_packages: str
+    machine: str
     libraries: Callable[[], list[Path]]
+
+    def find_compiler(self) -> list[str]:
+        """Return the command that compiles C++ for it.
+
+        Raises
+        ------
+        MissingToolError
+            There is none.
+        """
+        if gcc := shutil.which(self.compiler):
+            return [gcc]
+        if importlib.util.find_spec("ziglang") is not None:
+            triple = f"{self.machine}-linux-{_OLDEST_GLIBC}"
+            return [sys.executable, "-m", "ziglang", "c++", "-target", triple]
+        raise MissingToolError(
+            f"the C++ compiler {self.compiler} is missing",
+            hint=f"apt-get install {self.debian_packages}  (or: pip install ziglang)",
+        )
 
 
 PLATFORMS = {
     "linux-arm64": ServerPlatform(
-        "aarch64-linux-gnu-g++", "g++-aarch64-linux-gnu libc6-dev-arm64-cross", arm64_libraries
+        "aarch64-linux-gnu-g++",
+        "g++-aarch64-linux-gnu libc6-dev-arm64-cross",
+        "aarch64",
+        arm64_libraries,
     ),
-    "host": ServerPlatform("g++", "g++", host_libraries),
+    "host": ServerPlatform("g++", "g++", platform_module.machine(), host_libraries),
 }
 
 
@@ -68,31 +109,26 @@ def build_device_server(platform: str = "linux-arm64") -> Path:
             f"no device server for {platform!r}", hint=f"choose from: {', '.join(PLATFORMS)}"
         )
     entry = PLATFORMS[platform]
-    compiler = shutil.which(entry.compiler)
-    if compiler is None:
-        raise MissingToolError(
-            f"the C++ compiler {entry.compiler} is missing",
-            hint=f"apt-get install {entry.debian_packages}",
-        )
+    compiler = entry.find_compiler()
     name = f"device-server-{platform}-{_content_hash(compiler)}"
     return cached_folder(name, lambda folder: _build(compiler, entry.libraries(), folder))
 
 
-def _content_hash(compiler: str) -> str:
+def _content_hash(compiler: Sequence[str]) -> str:
     """Return a hash of all that the server is made from."""
     digest = hashlib.sha256()
     for path in sorted(SOURCES.glob("*.h")) + sorted(SOURCES.glob("*.cc")):
         digest.update(path.name.encode() + b"\0" + path.read_bytes())
-    shown = _run([compiler, "--version"])
+    shown = _run([*compiler, "--version"])
     digest.update(repr((_FLAGS, shown.stdout, sorted(PINNED_VERSIONS.items()))).encode())
     return digest.hexdigest()[:16]
 
 
-def _build(compiler: str, libraries: list[Path], folder: Path) -> None:
+def _build(compiler: Sequence[str], libraries: list[Path], folder: Path) -> None:
     for library in libraries:
         shutil.copy(library, folder / library.name)
     command = [
-        *[compiler, *_FLAGS],
+        *[*compiler, *_FLAGS],
         *[f"-isystem{path}" for path in include_folders()],
         *sorted(str(path) for path in SOURCES.glob("*.cc")),
         *["-o", str(folder / EXECUTABLE), f"-L{folder}", "-Wl,-rpath,$ORIGIN"],
@@ -105,13 +141,8 @@ def _build(compiler: str, libraries: list[Path], folder: Path) -> None:
         raise MissingToolError(
             f"the device server does not compile: {errors[0]}",
             where=str(SOURCES),
-            hint=f"apt-get install --reinstall {_packages_of(compiler)}",
+            hint=f"see that this compiler works, or install it again: {' '.join(compiler)}",
         )
-
-
-def _packages_of(compiler: str) -> str:
-    name = Path(compiler).name
-    return next(p.debian_packages for p in PLATFORMS.values() if p.compiler == name)
 
 
 def _run(command: Sequence[str]) -> subprocess.CompletedProcess[str]:

@@ -15,6 +15,7 @@
 #include <utility>
 #include <vector>
 
+#include "ffi_boundary.h"
 #include "server_functions.h"
 
 namespace autoglm {
@@ -64,31 +65,29 @@ void RecordCall(ffi::PackedArgs args, std::vector<Record>* records) {
 
 void RegisterKernelRecorder() {
   auto records = std::make_shared<std::vector<Record>>();
-  auto set = [](const char* name, ffi::Function f) { ffi::Function::SetGlobal(name, f, true); };
   auto at = [records](int64_t index) -> const Record& {
     if (index < 0 || index >= static_cast<int64_t>(records->size())) {
       TVM_FFI_THROW(IndexError) << "no record " << index << " of " << records->size();
     }
     return (*records)[static_cast<size_t>(index)];
   };
-  set("autoglm.recorder.start", ffi::Function::FromTyped([records]() {
-        records->clear();
-        return ffi::Function::FromPacked([records](ffi::PackedArgs args, ffi::Any* result) {
-          RecordCall(args, records.get());
-          *result = 0;  // go on as usual
-        });
-      }));
+  SetGlobal("autoglm.recorder.start", [records]() {
+    records->clear();
+    return Guarded(ffi::Function::FromPacked([records](ffi::PackedArgs args, ffi::Any* result) {
+      RecordCall(args, records.get());
+      *result = 0;  // go on as usual
+    }));
+  });
   // Takes the place of the hook above, as the VM has no way to remove one.
-  set("autoglm.recorder.stop", ffi::Function::FromTyped([]() {
-        return ffi::Function::FromPacked([](ffi::PackedArgs, ffi::Any* result) { *result = 0; });
-      }));
-  set("autoglm.recorder.count", ffi::Function::FromTyped(
-                                    [records]() { return static_cast<int64_t>(records->size()); }));
-  set("autoglm.recorder.name",
-      ffi::Function::FromTyped([at](int64_t index) { return ffi::String(at(index).first); }));
-  set("autoglm.recorder.output",
-      ffi::Function::FromTyped([at](int64_t index) { return at(index).second; }));
-  set("autoglm.recorder.clear", ffi::Function::FromTyped([records]() { records->clear(); }));
+  SetGlobal("autoglm.recorder.stop", []() {
+    return Guarded(
+        ffi::Function::FromPacked([](ffi::PackedArgs, ffi::Any* result) { *result = 0; }));
+  });
+  SetGlobal("autoglm.recorder.count",
+            [records]() { return static_cast<int64_t>(records->size()); });
+  SetGlobal("autoglm.recorder.name", [at](int64_t index) { return ffi::String(at(index).first); });
+  SetGlobal("autoglm.recorder.output", [at](int64_t index) { return at(index).second; });
+  SetGlobal("autoglm.recorder.clear", [records]() { records->clear(); });
 }
 
 }  // namespace autoglm

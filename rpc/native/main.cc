@@ -14,8 +14,10 @@
 #include <optional>
 #include <sstream>
 #include <stdexcept>
+#include <string>
 #include <thread>
 
+#include "log.h"
 #include "options.h"
 #include "session.h"
 #include "sockets.h"
@@ -25,19 +27,15 @@ namespace autoglm {
 
 volatile std::sig_atomic_t stop_requested = 0;
 
-void Log(const std::string& message) {
-  std::fprintf(stderr, "[device-server %d] %s\n", static_cast<int>(getpid()), message.c_str());
-}
-
 namespace {
 
 constexpr int32_t kRpcMagic = 0xFF271;
 constexpr int32_t kRpcKeyMismatch = kRpcMagic + 2;
 constexpr int kHandshakeSeconds = 5;
 constexpr int kPollMs = 500;
-constexpr int kPollsPerPing = 4;   // the tracker is asked every 2 s
-constexpr int kUnusedPings = 4;    // an offer that was taken and not used is renewed after 8 s
-constexpr int kRetryPolls = 2;     // a lost tracker is looked for every second
+constexpr int kPollsPerPing = 4;  // the tracker is asked every 2 s
+constexpr int kUnusedPings = 4;   // an offer that was taken and not used is renewed after 8 s
+constexpr int kRetryPolls = 2;    // a lost tracker is looked for every second
 
 // Greets who has connected; nothing if it is not the client that the tracker has sent.
 std::optional<Client> Greet(Fd connection, const std::string& match_key, const std::string& key) {
@@ -60,6 +58,7 @@ std::optional<Client> Greet(Fd connection, const std::string& match_key, const s
     SendAll(connection.get(), &kRpcMagic, sizeof(kRpcMagic));
     SendString(connection.get(), "server:" + key);
     SetTimeout(connection.get(), 0);
+    NoticeLostPeer(connection.get());
     client.connection = std::move(connection);
     return client;
   } catch (const std::runtime_error& error) {
@@ -73,6 +72,7 @@ std::optional<Client> WaitForClient(int listener, TrackerClient* tracker, const 
   std::string match_key = tracker->Offer();
   int polls = 0, unused = 0;
   while (!stop_requested) {
+    LimitLog();
     pollfd incoming = {listener, POLLIN, 0};
     if (poll(&incoming, 1, kPollMs) > 0) {
       Fd connection(accept4(listener, nullptr, nullptr, SOCK_CLOEXEC));
@@ -123,6 +123,7 @@ void InstallSignals(bool exit_with_parent) {
   sigaction(SIGTERM, &action, nullptr);
   sigaction(SIGINT, &action, nullptr);
   std::signal(SIGPIPE, SIG_IGN);
+  std::signal(SIGXFSZ, SIG_IGN);  // a file that grows too large is an error of its write
   if (exit_with_parent) {
     prctl(PR_SET_PDEATHSIG, SIGTERM);
     if (getppid() == 1) stop_requested = 1;  // it ended before it could be watched
@@ -141,10 +142,11 @@ int main(int argc, char** argv) {
     return 2;
   }
   try {
+    if (!options.log_file.empty()) autoglm::LogToFile(options.log_file);
     autoglm::InstallSignals(options.exit_with_parent);
     autoglm::ServeForever(options);
   } catch (const std::exception& error) {
-    std::fprintf(stderr, "autoglm-device-server: %s\n", error.what());
+    autoglm::Log(std::string("ended: ") + error.what());
     return 1;
   }
   return 0;

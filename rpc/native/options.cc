@@ -6,6 +6,9 @@
 #include <map>
 #include <stdexcept>
 
+#include "affinity.h"
+#include "cpu_list.h"
+
 namespace autoglm {
 
 const char* const kUsage =
@@ -16,6 +19,9 @@ const char* const kUsage =
     "  --work-dir DIR         where session folders are made ($TMPDIR or /tmp)\n"
     "  --custom-addr ADDR     address that clients shall use to reach this device\n"
     "  --session-limit SEC    longest session, whatever the client asks for (no limit)\n"
+    "  --cpus LIST            CPUs that sessions run on, such as 4-7 (all)\n"
+    "  --log FILE             write the log there, at most 1 MB and once more in FILE.1 (stderr)\n"
+    "  --sysfs-root DIR       put before /sys and /proc where the device's state is read\n"
     "  --exit-with-parent     end when the starting process ends\n";
 
 namespace {
@@ -62,6 +68,16 @@ double ParseSeconds(const std::string& option, const std::string& text) {
   return seconds;
 }
 
+std::vector<int> ParseCpus(const std::string& text) {
+  try {
+    std::vector<int> cpus = ParseCpuList(text);
+    CheckCpusExist(cpus);
+    return cpus;
+  } catch (const std::invalid_argument& error) {
+    throw std::invalid_argument(std::string("--cpus: ") + error.what());
+  }
+}
+
 }  // namespace
 
 Options ParseOptions(int argc, char** argv) {
@@ -79,6 +95,9 @@ Options ParseOptions(int argc, char** argv) {
        [&o](const std::string& v) { o.custom_addr = PlainName("--custom-addr", v, "._-:"); }},
       {"--session-limit",
        [&o](const std::string& v) { o.session_limit_s = ParseSeconds("--session-limit", v); }},
+      {"--cpus", [&o](const std::string& v) { o.cpus = ParseCpus(v); }},
+      {"--log", [&o](const std::string& v) { o.log_file = v; }},
+      {"--sysfs-root", [&o](const std::string& v) { o.sysfs_root = v; }},
   };
   for (int i = 1; i < argc; ++i) {
     const std::string name = argv[i];

@@ -12,8 +12,11 @@
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
+#include <fstream>
 #include <stdexcept>
 
+#include "ffi_boundary.h"
+#include "log.h"
 #include "server_functions.h"
 
 namespace autoglm {
@@ -42,19 +45,23 @@ class SessionFolder {
   std::string path_;
 };
 
-[[noreturn]] void ServeAndExit(int connection, int alive, const std::string& folder) {
+[[noreturn]] void ServeAndExit(int connection, int alive, const SessionSettings& settings) {
   prctl(PR_SET_PDEATHSIG, SIGKILL);
   std::signal(SIGTERM, SIG_DFL);
   std::signal(SIGINT, SIG_DFL);
+  // Where memory runs out, this process shall go and not the server.
+  std::ofstream("/proc/self/oom_score_adj") << "1000";
   // The listening socket and the tracker's must not outlive the server in here.
   for (int fd = 3; fd < kMaxFd; ++fd) {
     if (fd != connection && fd != alive) close(fd);
   }
   int status = 0;
   try {
-    if (chdir(folder.c_str()) != 0) throw std::runtime_error("cannot enter " + folder);
-    RegisterServerFunctions(folder);
-    tvm::ffi::Function::GetGlobalRequired("rpc.ServerLoop")(connection);
+    if (chdir(settings.folder.c_str()) != 0) {
+      throw std::runtime_error("cannot enter " + settings.folder);
+    }
+    RegisterServerFunctions(settings);
+    CallGlobal("rpc.ServerLoop", connection);
   } catch (const std::exception& error) {
     Log(std::string("session failed: ") + error.what());
     status = 1;
@@ -75,6 +82,7 @@ End Watch(int alive, int connection, double timeout_s) {
   while (true) {
     pollfd fds[2] = {{alive, POLLIN, 0}, {client_gone ? -1 : connection, POLLRDHUP, 0}};
     poll(fds, 2, kPollMs);
+    LimitLog();
     if (fds[0].revents != 0) return End::kByItself;
     if (stop_requested) return End::kStop;
     if (timeout_s > 0 && seconds_since(start) > timeout_s) return End::kTimeout;
@@ -91,7 +99,7 @@ void TellClient(int connection, const std::string& message) {
   Log(message);
   try {
     SetTimeout(connection, 2);
-    tvm::ffi::Function::GetGlobalRequired("rpc.ReturnException")(connection, message);
+    CallGlobal("rpc.ReturnException", connection, message);
   } catch (const std::exception&) {
     // The client has gone, and nobody is left to be told.
   }
@@ -121,12 +129,16 @@ void RunSession(Client client, const Options& options) {
     timeout_s = options.session_limit_s;
   }
   SessionFolder folder(options.work_dir);
+  Log("session for " + PeerOf(client.connection.get()));
   int ends[2];
   if (pipe2(ends, O_CLOEXEC) != 0) throw std::runtime_error("no pipe for the session");
   Fd alive(ends[0]), held_by_child(ends[1]);
   pid_t child = fork();
   if (child < 0) throw std::runtime_error("no process for the session");
-  if (child == 0) ServeAndExit(client.connection.get(), held_by_child.get(), folder.path());
+  if (child == 0) {
+    ServeAndExit(client.connection.get(), held_by_child.get(),
+                 {folder.path(), options.sysfs_root, options.cpus});
+  }
   held_by_child.Close();
 
   End end = Watch(alive.get(), client.connection.get(), timeout_s);

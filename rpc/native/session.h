@@ -12,8 +12,6 @@ namespace autoglm {
 // Set by SIGTERM and SIGINT; every wait looks at it at least twice a second.
 extern volatile std::sig_atomic_t stop_requested;
 
-void Log(const std::string& message);
-
 struct Client {
   Fd connection;
   double timeout_s = 0;  // 0: no limit

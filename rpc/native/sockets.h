@@ -26,6 +26,8 @@ class Fd {
 Fd Listen(const std::string& host, int port, int port_end, int* bound_port);
 Fd Connect(const std::string& host, int port, int timeout_s);
 void SetTimeout(int fd, int seconds);  // for each later send and receive; 0: wait for ever
+void NoticeLostPeer(int fd);           // fail after a minute without a sign of life
+std::string PeerOf(int fd);            // its address, for messages
 void SendAll(int fd, const void* data, size_t size);
 void RecvAll(int fd, void* data, size_t size);
 // A length (int32, the byte order of both ends) and as many bytes.

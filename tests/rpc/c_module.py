@@ -8,6 +8,7 @@ from pathlib import Path
 # TVM's calling convention for a function in a library (tvm/ffi/c_api.h, TVMFFISafeCallType).
 _TEMPLATE = """
 #include <signal.h>
+#include <unistd.h>
 int __tvm_ffi_f(void* self, const void* args, int count, void* result) {
   (void)self; (void)args; (void)count; (void)result;
   %s
@@ -17,6 +18,10 @@ int __tvm_ffi_f(void* self, const void* args, int count, void* result) {
 
 NOTHING = ""
 HANGS = "for (volatile int i = 0;; i = !i) {}"
+CHATTERS = "char x[1 << 20]; for (int i = 0; i < 1 << 20; ++i) x[i] = 10; write(2, x, 1 << 20);"
+SLEEPS = "usleep(2000);"
+# An argument is 16 bytes, the second 8 of them a DLTensor's address, which begins with its data's.
+COUNTS = "++**((int***)args)[1];"
 SEGFAULTS = "raise(SIGSEGV);"
 # Armv8.2 dot product, which a Cortex-A53 lacks.
 SDOT = '__asm__ volatile(".arch armv8.2-a+dotprod\\n sdot v0.4s, v1.16b, v2.16b" ::: "v0");'

@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,8 @@ import pytest
 from autoglm_tvm.rpc import device_build, runtime_libraries
 from autoglm_tvm.rpc.cache import cached_folder
 from autoglm_tvm.rpc.device_build import EXECUTABLE, SOURCES, build_device_server
+from autoglm_tvm.rpc.emulation.device_process import DeviceProcess
+from autoglm_tvm.rpc.session import connect
 from autoglm_tvm.targets.errors import MissingToolError, UserInputError
 
 
@@ -33,21 +36,45 @@ def test_a_missing_compiler_is_named_with_its_package(
     empty_cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", "/nonexistent")
+    monkeypatch.setattr(device_build.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(MissingToolError, match="aarch64-linux-gnu-g\\+\\+ is missing") as caught:
         build_device_server("linux-arm64")
     assert caught.value.hint.startswith("apt-get install g++-aarch64-linux-gnu")
+    assert "pip install ziglang" in caught.value.hint
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_zig_takes_the_place_of_a_compiler_that_is_missing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It brings another C++ library: errors must not cross as exceptions."""
+    pytest.importorskip("ziglang")
+    entry = replace(device_build.PLATFORMS["host"], compiler="no-such-g++")
+    monkeypatch.setitem(device_build.PLATFORMS, "host", entry)
+    with (
+        DeviceProcess(build_device_server("host"), "zig") as device,
+        connect(device.tracker, device.key) as session,
+    ):
+        for wrong in ("a/b", "absent.so"):
+            with pytest.raises(MissingToolError, match=wrong), session.calls("loading"):
+                session.remote.load_module(wrong)
+        with pytest.raises(MissingToolError, match="no group"), session.calls("reading"):
+            session.remote.get_function("autoglm.device.read")("etc")
+        with session.calls("uploading"):
+            session.remote.upload(bytearray(b"x"), "x")
 
 
 def test_the_command_prints_the_folder_or_one_message() -> None:
     command = [sys.executable, "-m", "autoglm_tvm.rpc.device_build", "--platform"]
     done = subprocess.run([*command, "host"], capture_output=True, text=True, check=True)
     assert Path(done.stdout.strip(), EXECUTABLE).is_file()
-    environment = {**os.environ, "PATH": "/nonexistent"}
+    environment = {**os.environ, "AUTOGLM_TVM_CACHE": "/dev/null/cache"}
     done = subprocess.run(
         [*command, "linux-arm64"], capture_output=True, text=True, check=False, env=environment
     )
-    assert done.returncode == MissingToolError.exit_code
-    assert re.fullmatch(r"error: the C\+\+ compiler .* is missing\n  -> apt-get .*\n", done.stderr)
+    assert done.returncode == UserInputError.exit_code
+    assert re.fullmatch(r"error: .*cannot write to the cache: .*\n  -> set .*\n", done.stderr)
     assert done.stdout == ""
 
 
@@ -70,7 +97,7 @@ def test_it_is_built_once_and_again_when_the_sources_change(
 ) -> None:
     built: list[Path] = []
 
-    def build(compiler: str, libraries: list[Path], folder: Path) -> None:
+    def build(compiler: list[str], libraries: list[Path], folder: Path) -> None:
         built.append(folder)
 
     monkeypatch.setattr(device_build, "_build", build)

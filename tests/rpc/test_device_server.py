@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 
 from autoglm_tvm.rpc.device_build import EXECUTABLE
+from autoglm_tvm.rpc.emulation.device_process import DeviceProcess
 from autoglm_tvm.rpc.process_group import processes_in_groups
 from autoglm_tvm.rpc.session import DeviceSession, connect
 from autoglm_tvm.rpc.tracker_client import TrackerClient
 from autoglm_tvm.targets.errors import MissingToolError
-from tests.devices.device_process import DeviceProcess
 from tests.rpc.c_module import HANGS, NOTHING, SEGFAULTS
 
 LoadC = Callable[[DeviceSession, str], Callable[[], None]]
