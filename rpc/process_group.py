@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Collection
 from pathlib import Path
@@ -15,8 +17,19 @@ from autoglm_tvm.targets.errors import MissingToolError
 _GONE_TIMEOUT_S = 60
 _KILL_AGAIN_S = 1
 _POLL_S = 0.01
+_PR_SET_PDEATHSIG = 1
 # Fields of /proc/PID/stat, counted from the one behind the name.
 _STATE, _GROUP, _THREADS = 0, 2, 17
+
+
+def end_with_parent(parent: int) -> None:
+    """Have the kernel kill this process when the thread of ``parent`` that started it ends (Linux).
+
+    Exits at once if ``parent`` has ended already.
+    """
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        sys.exit("the parent has ended")
 
 
 def stop_group(process: subprocess.Popen[str]) -> None:

@@ -7,7 +7,6 @@ in a child process (``popen_worker``) that stays alive when its parent is killed
 from __future__ import annotations
 
 import argparse
-import ctypes
 import os
 import random
 import select
@@ -16,12 +15,12 @@ import subprocess
 import sys
 import tempfile
 from dataclasses import dataclass
+from pathlib import Path
 from typing import IO
 
-from autoglm_tvm.rpc.process_group import stop_group
+from autoglm_tvm.rpc.process_group import end_with_parent, stop_group
 from autoglm_tvm.targets.errors import AutoglmError, MissingToolError
 
-_PR_SET_PDEATHSIG = 1
 _ERROR = "error: "
 
 
@@ -44,9 +43,24 @@ class TrackerProcess:
 
 
 def start_tracker(
-    host: str = "127.0.0.1", port: int | None = None, timeout_s: float = 120
+    host: str = "127.0.0.1",
+    port: int | None = None,
+    timeout_s: float = 120,
+    *,
+    log: Path | None = None,
 ) -> TrackerProcess:
     """Start a tracker on ``port``, or on a free port.
+
+    Parameters
+    ----------
+    host
+        Address to listen on.
+    port
+        Port to listen on; by default one that is free.
+    timeout_s
+        How long to wait until it listens.
+    log
+        A file for what it says. With one it outlives this process, without it dies with us.
 
     Raises
     ------
@@ -57,9 +71,11 @@ def start_tracker(
     last = first if port else first + 1000
     command = [
         *[sys.executable, "-m", "autoglm_tvm.rpc.tracker", "--host", host, "--port", str(first)],
-        *["--port-end", str(last + 1), "--exit-with-parent", str(os.getpid())],
+        *["--port-end", str(last + 1)],
     ]
-    with tempfile.TemporaryFile("w+") as errors:
+    if log is None:
+        command += ["--exit-with-parent", str(os.getpid())]
+    with tempfile.TemporaryFile("w+") if log is None else log.open("w+") as errors:
         process = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
@@ -91,15 +107,14 @@ def _read_port(process: subprocess.Popen[str], errors: IO[str], timeout_s: float
     )
 
 
-def _exit_with(parent: int) -> None:
-    """Have the kernel kill this process when ``parent`` ends (Linux)."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:
-        sys.exit("the parent has ended")
+def serve_tracker(host: str, port: int, port_end: int) -> None:
+    """Run TVM's tracker in this process until a signal ends it; print its address when it is ready.
 
-
-def _serve(host: str, port: int, port_end: int) -> None:
-    """Run TVM's tracker; print its address when it is ready."""
+    Raises
+    ------
+    MissingToolError
+        It cannot listen there, or the package tornado is missing.
+    """
     try:
         from tvm.rpc.tracker import PopenTrackerServerState
 
@@ -131,9 +146,9 @@ def main() -> None:
     parser.add_argument("--exit-with-parent", type=int, metavar="PID", help="end when PID ends")
     options = parser.parse_args()
     if options.exit_with_parent is not None:
-        _exit_with(options.exit_with_parent)
+        end_with_parent(options.exit_with_parent)
     try:
-        _serve(options.host, options.port, options.port_end or options.port + 1)
+        serve_tracker(options.host, options.port, options.port_end or options.port + 1)
     except AutoglmError as error:
         sys.stderr.write(f"{_ERROR}{error}\n")
         sys.exit(error.exit_code)

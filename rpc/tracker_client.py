@@ -20,7 +20,7 @@ _MAX_MESSAGE = 1 << 20
 _REQUEST = 4
 _SUMMARY = 6
 _SUCCESS = 0
-_START_HINT = "start one with: python -m autoglm_tvm.rpc.tracker --port"
+_START_HINT = "start one with: autoglm-tvm tracker start --port"
 
 
 @dataclass(frozen=True)
@@ -99,13 +99,7 @@ class TrackerClient:
 
     def devices(self) -> dict[str, DeviceCount]:
         """Return the keys of all connected devices."""
-        try:
-            summary = self._ask([_SUMMARY])
-        except TimeoutError:
-            raise MissingToolError(
-                f"the tracker at {self.address} does not answer",
-                hint="restart the tracker; devices register again by themselves",
-            ) from None
+        summary = self._summary()
         total: dict[str, int] = {}
         for server in summary["server_info"]:
             key = server["key"].partition(":")[2]
@@ -116,13 +110,22 @@ class TrackerClient:
             for key, count in sorted(total.items())
         }
 
-    def request(self, key: str) -> DeviceAddress:
-        """Wait for a free device of ``key`` and take it.
+    def addresses(self, key: str) -> list[str]:
+        """Return ``HOST:PORT`` of every connected device of ``key``, lent or free."""
+        servers = self._summary()["server_info"]
+        return [
+            f"{server['addr'][0]}:{server['addr'][1]}"
+            for server in servers
+            if server["key"].partition(":")[2] == key
+        ]
+
+    def require(self, key: str) -> DeviceCount:
+        """Return how many devices of ``key`` there are.
 
         Raises
         ------
         MissingToolError
-            There is none of that key, or none comes free before the deadline.
+            There is none; the message names the keys that there are.
         """
         devices = self.devices()
         if key not in devices:
@@ -132,16 +135,35 @@ class TrackerClient:
                 f"keys that it has: {there}",
                 hint="name one of these with --key, or start the device's server with this key",
             )
+        return devices[key]
+
+    def request(self, key: str) -> DeviceAddress:
+        """Wait for a free device of ``key`` and take it.
+
+        Raises
+        ------
+        MissingToolError
+            There is none of that key, or none comes free before the deadline.
+        """
+        total = self.require(key).total
         try:
             host, port, match_key = self._ask([_REQUEST, key, "", 1])
         except TimeoutError:
             raise MissingToolError(
-                f"no device of key {key!r} came free in time "
-                f"({devices[key].total} connected, all busy)",
+                f"no device of key {key!r} came free in time ({total} connected, all busy)",
                 where=f"tracker {self.address}",
                 hint="wait for the other user, or connect a second device of this key",
             ) from None
         return DeviceAddress(host, port, match_key)
+
+    def _summary(self) -> dict[str, Any]:
+        try:
+            return self._ask([_SUMMARY])
+        except TimeoutError:
+            raise MissingToolError(
+                f"the tracker at {self.address} does not answer",
+                hint="restart the tracker; devices register again by themselves",
+            ) from None
 
     def _ask(self, request: list[Any]) -> Any:
         message = json.dumps(request).encode()

@@ -6,6 +6,7 @@ Imports nothing of the other rooms, and TVM only when a question needs LLVM's an
 from __future__ import annotations
 
 from autoglm_tvm.targets.capabilities import Capability, probe
+from autoglm_tvm.targets.device_presets import device_presets
 from autoglm_tvm.targets.linker import LinkReport, link_shared
 from autoglm_tvm.targets.linkers import Linker, choose_linker, find_linkers
 from autoglm_tvm.targets.presets import Preset, get_preset, load_presets
@@ -21,6 +22,7 @@ __all__ = [
     "Target",
     "check_versions",
     "choose_linker",
+    "device_presets",
     "find_linkers",
     "get_preset",
     "link_shared",

@@ -1,55 +1,22 @@
-"""The target presets: `presets.yaml` read into dataclasses. Needs no TVM."""
+"""The target presets: `presets.yaml`, and what was made for the user's devices. Needs no TVM."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from autoglm_tvm.targets.device_presets import device_presets
 from autoglm_tvm.targets.errors import UserInputError
 from autoglm_tvm.targets.near import did_you_mean
+from autoglm_tvm.targets.preset import Preset
 
-NATIVE = "native"
 PRESETS_FILE = Path(__file__).with_name("presets.yaml")
-
-
-@dataclass(frozen=True)
-class Preset:
-    """One entry of `presets.yaml`, where each field is explained.
-
-    `page_size` is in bytes; `triple` lacks the API level, `full_triple` has it. In `host`,
-    `native` and 0 stand for what is found on the machine.
-    """
-
-    name: str
-    description: str
-    triple: str
-    arch: str
-    abi: str
-    api_level: int | None
-    cpu: str
-    features: tuple[str, ...]
-    threads: int
-    page_size: int
-    layout: str
-    needed: tuple[str, ...]
-    examples: str
-
-    @property
-    def full_triple(self) -> str:
-        """LLVM's triple with the API level, for example `aarch64-linux-android24`."""
-        return self.triple if self.api_level is None else f"{self.triple}{self.api_level}"
-
-    @property
-    def is_native(self) -> bool:
-        """Whether this is the machine that compiles."""
-        return self.cpu == NATIVE
 
 
 @lru_cache(maxsize=1)
 def load_presets() -> dict[str, Preset]:
-    """All presets by name, in the order of the file."""
+    """The presets that come with us, by name, in the order of the file."""
     import yaml
 
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -58,8 +25,13 @@ def load_presets() -> dict[str, Preset]:
 
 
 def get_preset(name: str) -> Preset:
-    """The preset called `name`; a `UserInputError` that names near matches when there is none."""
+    """The preset called `name`, ours or of a device that was added (`device add --key name`).
+
+    Raises a `UserInputError` that names near matches when there is none.
+    """
     presets = load_presets()
+    if name not in presets:
+        presets = presets | device_presets()
     if name not in presets:
         raise UserInputError(
             f"unknown target '{name}'{did_you_mean(name, presets)}",

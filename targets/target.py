@@ -133,6 +133,11 @@ def resolve_target(
     return resolve(preset, cpu, asked, threads)
 
 
+def target_of_preset(preset: Preset) -> Target:
+    """The target that a preset stands for, as it is; not for `host`, which asks the machine."""
+    return _from_preset(preset, None, (), None)
+
+
 def parse_features(text: str | None) -> tuple[str, ...]:
     """Split `+dotprod,-sve`; `UserInputError` for a missing sign or a contradiction."""
     parts = [part.strip() for part in text.split(",")] if text else []

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 def list_targets(as_json: Json = False) -> None:
     """List the presets: what each one emits, and what it links with."""
-    from autoglm_tvm.targets import load_presets
+    from autoglm_tvm.targets import device_presets, load_presets
 
-    presets = load_presets().values()
+    presets = [*load_presets().values(), *device_presets().values()]
     if as_json:
         typer.echo(json.dumps([asdict(preset) for preset in presets], indent=1))
         return

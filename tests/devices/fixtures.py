@@ -8,8 +8,24 @@ from pathlib import Path
 
 import pytest
 
-from tests.devices.emulated_phone import EmulatedPhone
+from autoglm_tvm.rpc.emulation.emulated_phone import EmulatedPhone
 from tests.rpc.small_bundle import write_small_bundle
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Settings of the tests' own: devices, their targets, the tracker in the background."""
+    folder = tmp_path_factory.mktemp("settings")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AUTOGLM_TVM_CONFIG", str(folder))
+        yield folder
+
+
+@pytest.fixture
+def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Empty settings for one test."""
+    monkeypatch.setenv("AUTOGLM_TVM_CONFIG", str(tmp_path / "settings"))
+    return tmp_path / "settings"
 
 
 @pytest.fixture(scope="session")

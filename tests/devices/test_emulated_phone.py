@@ -8,11 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from autoglm_tvm.rpc.emulation import emulated_phone as module
+from autoglm_tvm.rpc.emulation.emulated_phone import (
+    DEBIAN_PACKAGES,
+    EmulatedPhone,
+    android_libc_shims,
+)
 from autoglm_tvm.rpc.process_group import processes_in_groups
 from autoglm_tvm.rpc.session import connect
 from autoglm_tvm.targets.errors import MissingToolError
-from tests.devices import emulated_phone as module
-from tests.devices.emulated_phone import DEBIAN_PACKAGES, EmulatedPhone, android_libc_shims
 from tests.rpc.c_module import NOTHING, SDOT, build_c_module
 from tests.rpc.small_bundle import expected_outputs, small_inputs, write_small_bundle
 

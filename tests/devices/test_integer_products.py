@@ -9,8 +9,8 @@ import onnx
 import pytest
 
 from autoglm_tvm.compiler.compile import compile
+from autoglm_tvm.rpc.emulation.emulated_phone import EmulatedPhone
 from autoglm_tvm.rpc.session import connect
-from tests.devices.emulated_phone import EmulatedPhone
 from tests.schedules.integer_products import IntegerProduct, random_bytes
 
 # Target, CPU as qemu names it, what multiplies bytes there.

@@ -10,11 +10,11 @@ import pytest
 from autoglm_tvm.compiler.compile import compile
 from autoglm_tvm.compiler.verify import verify
 from autoglm_tvm.rpc import session as session_module
+from autoglm_tvm.rpc.emulation.device_process import DeviceProcess
+from autoglm_tvm.rpc.emulation.emulated_phone import EmulatedPhone
 from autoglm_tvm.rpc.session import connect
 from autoglm_tvm.targets.errors import MissingToolError, UserInputError
 from tests.conftest import find_model
-from tests.devices.device_process import DeviceProcess
-from tests.devices.emulated_phone import EmulatedPhone
 from tests.drawn_text import text_image
 
 TOLERANCE = 1e-4

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from autoglm_tvm.rpc.device_build import build_device_server
+from autoglm_tvm.rpc.emulation.device_process import DeviceProcess
 from autoglm_tvm.rpc.session import DeviceSession, connect
-from tests.devices.device_process import DeviceProcess
 from tests.rpc.c_module import build_c_module
 
 

@@ -21,7 +21,7 @@ for _ in range(3):
     if os.fork() == 0:
         held = bytearray(os.urandom(1 << 20) * 50)
         break
-print("ready", flush=True)
+os.write(1, b"ready\\n")  # in one piece
 time.sleep(600)
 """
 # A main thread that has ended, with another one that goes on.

@@ -1,4 +1,4 @@
-"""A tracker and a device server as children of the test, gone when it ends."""
+"""A device server, and a tracker if it needs one, as children of this process."""
 
 from __future__ import annotations
 
@@ -19,29 +19,38 @@ _START_TIMEOUT_S = 180
 
 
 class DeviceProcess:
-    """A device server at a tracker of its own; a context manager.
+    """A device server, at a tracker of its own or at one that runs already; a context manager.
 
     Parameters
     ----------
     server
         The folder that `build_device_server` returned.
     key
-        The device's key at the tracker.
+        The device's key at the tracker; devices of one tracker may share one.
     runner
         What stands before the server on the command line: nothing, or an emulator.
     options
         More options of the server.
+    tracker
+        ``HOST:PORT`` of a tracker that somebody else runs; without, a new one that ends with us.
     """
 
     def __init__(
-        self, server: Path, key: str, runner: list[str] | None = None, options: tuple[str, ...] = ()
+        self,
+        server: Path,
+        key: str,
+        runner: list[str] | None = None,
+        options: tuple[str, ...] = (),
+        tracker: str | None = None,
     ) -> None:
         self.key = key
         self._server = server
         self._runner = runner or []
         self._options = options
+        self._given_tracker = tracker
         self._tracker: TrackerProcess | None = None
         self._process: subprocess.Popen[str] | None = None
+        self._log_start = 0
         self.folder = Path()
         # Each child leads a process group of its own; a test can see that nobody is left in them.
         self.groups: list[int] = []
@@ -49,6 +58,8 @@ class DeviceProcess:
     @property
     def tracker(self) -> str:
         """``HOST:PORT`` of the tracker."""
+        if self._given_tracker is not None:
+            return self._given_tracker
         assert self._tracker is not None
         return self._tracker.address
 
@@ -59,6 +70,10 @@ class DeviceProcess:
         return path.read_text(errors="replace") if path.exists() else ""
 
     @property
+    def _log_since_start(self) -> str:
+        return self.log[self._log_start :]
+
+    @property
     def session_folders(self) -> list[Path]:
         """Folders of the sessions that are open."""
         return list(self.folder.glob("autoglm-session-*"))
@@ -66,7 +81,8 @@ class DeviceProcess:
     def __enter__(self) -> DeviceProcess:
         self.folder = Path(tempfile.mkdtemp(prefix="autoglm-device-"))
         try:
-            self.start_tracker()
+            if self._given_tracker is None:
+                self.start_tracker()
             self.start_server()
             self.wait_until_registered()
         except BaseException:
@@ -83,14 +99,14 @@ class DeviceProcess:
         self.stop()
 
     def start_tracker(self) -> None:
-        """Start the tracker, on the port that it had before if there was one."""
+        """Start a tracker of our own, on the port that it had before if there was one."""
         port = self._tracker.port if self._tracker else None
         tracker = start_tracker(port=port)
         self._tracker = tracker
         self.groups.append(tracker.process.pid)
 
     def stop_tracker(self) -> None:
-        """Kill the tracker."""
+        """Kill our own tracker."""
         if self._tracker is not None:
             self._tracker.stop()
 
@@ -102,6 +118,7 @@ class DeviceProcess:
             *["--key", self.key, "--port", str(first), "--port-end", str(first + 1000)],
             *["--work-dir", str(self.folder), "--exit-with-parent", *self._options],
         ]
+        self._log_start = len(self.log)
         with (self.folder / "server.log").open("a") as log:
             self._process = subprocess.Popen(
                 command,
@@ -133,7 +150,8 @@ class DeviceProcess:
                 break
             with TrackerClient(self.tracker, timeout_s=60) as client:
                 count = client.devices().get(self.key)
-            if count is not None and count.free > 0:
+            # The tracker counts other devices of this key as well.
+            if count is not None and count.free > 0 and "registered as" in self._log_since_start:
                 return
             time.sleep(0.05)
         raise MissingToolError(f"the device server did not register; its log says:\n{self.log}")

@@ -1,4 +1,4 @@
-"""An arm64 phone to test with: the device server, built for arm64 Linux, under qemu.
+"""An arm64 phone without a phone: the device server, built for arm64 Linux, under qemu.
 
 Its CPU can be chosen, so that a test can ask for one that lacks an instruction. Libraries that were
 linked for Android load there too: they name ``libc.so`` and ``libm.so``, which the emulated phone
@@ -14,17 +14,17 @@ from pathlib import Path
 
 from autoglm_tvm.rpc.cache import cached_folder
 from autoglm_tvm.rpc.device_build import build_device_server
+from autoglm_tvm.rpc.emulation.device_process import DeviceProcess
 from autoglm_tvm.targets.errors import MissingToolError
-from tests.devices.device_process import DeviceProcess
 
 DEBIAN_PACKAGES = "qemu-user-static g++-aarch64-linux-gnu libc6-dev-arm64-cross"
 SYSROOT = Path("/usr/aarch64-linux-gnu")
-_QEMU = "qemu-aarch64-static"
+QEMU = "qemu-aarch64-static"
 _CC = "aarch64-linux-gnu-gcc"
 
 
 class EmulatedPhone(DeviceProcess):
-    """An emulated phone at a tracker of its own; a context manager.
+    """An emulated phone, at a tracker of its own or at one that runs already; a context manager.
 
     Parameters
     ----------
@@ -35,6 +35,10 @@ class EmulatedPhone(DeviceProcess):
         The device's key at the tracker; by default one that nobody else has.
     shims
         Whether libraries that were linked for Android load; without, it is an arm64 Linux board.
+    options
+        More options of the device server.
+    tracker
+        ``HOST:PORT`` of a tracker that somebody else runs; without, a new one that ends with us.
 
     Raises
     ------
@@ -42,19 +46,28 @@ class EmulatedPhone(DeviceProcess):
         qemu, the cross compiler or arm64 wheels of TVM are missing; the message has the command.
     """
 
-    def __init__(self, cpu: str = "max", key: str | None = None, *, shims: bool = True) -> None:
+    def __init__(
+        self,
+        cpu: str = "max",
+        key: str | None = None,
+        *,
+        shims: bool = True,
+        options: tuple[str, ...] = (),
+        tracker: str | None = None,
+    ) -> None:
         require_tools()
-        runner = [_QEMU, "-cpu", cpu, "-L", str(SYSROOT)]
+        runner = [QEMU, "-cpu", cpu, "-L", str(SYSROOT)]
         if shims:
             runner += ["-E", f"LD_LIBRARY_PATH={android_libc_shims()}"]
         server = build_device_server("linux-arm64")
-        super().__init__(server, key or f"phone-{uuid.uuid4().hex[:8]}", runner)
+        name = key or f"phone-{uuid.uuid4().hex[:8]}"
+        super().__init__(server, name, runner, options, tracker)
         self.cpu = cpu
 
 
 def require_tools() -> None:
     """Raise `MissingToolError` unless everything from Debian is there."""
-    missing = [tool for tool in (_QEMU, _CC, "aarch64-linux-gnu-g++") if not shutil.which(tool)]
+    missing = [tool for tool in (QEMU, _CC, "aarch64-linux-gnu-g++") if not shutil.which(tool)]
     if not (SYSROOT / "lib" / "ld-linux-aarch64.so.1").exists():
         missing.append(f"the arm64 C library below {SYSROOT}")
     if missing:
