@@ -14,7 +14,7 @@ from autoglm_tvm.artifacts.local_run import BIG_CORES_FIRST
 from autoglm_tvm.rpc.connection import Connection
 from autoglm_tvm.rpc.device_about import ask_device, refuse_other_device
 from autoglm_tvm.rpc.device_errors import explain
-from autoglm_tvm.rpc.tracker_client import TrackerClient, parse_address
+from autoglm_tvm.rpc.tracker_client import DeviceAddress, TrackerClient, parse_address
 from autoglm_tvm.targets.errors import AutoglmError, MissingToolError
 
 if TYPE_CHECKING:
@@ -47,16 +47,31 @@ def connect(
     parse_address(tracker)
     # Before a device is taken: the import takes seconds, and the device takes its offer back when
     # whoever has taken it does not come.
-    from tvm import rpc
+    from tvm import rpc  # noqa: F401
 
     deadline = time.monotonic() + timeout_s
     with TrackerClient(tracker, timeout_s) as client:
         address = client.request(key)
+    left = max(1.0, deadline - time.monotonic())
+    return open_session(address, key, timeout_s=left, call_timeout_s=call_timeout_s)
+
+
+def open_session(
+    address: DeviceAddress, key: str, *, timeout_s: float, call_timeout_s: float
+) -> DeviceSession:
+    """Open a session on a device that the tracker has given; the other half of `connect`.
+
+    Raises
+    ------
+    MissingToolError
+        The device does not answer in time.
+    """
+    from tvm import rpc
 
     where = f"device {key!r} at {address.host}:{address.port}"
     connection = Connection(address.host, address.port)
     try:
-        with connection.deadline(max(1.0, deadline - time.monotonic())):
+        with connection.deadline(timeout_s):
             remote = rpc.connect(address.host, address.port, address.match_key)
     except Exception as error:
         raise MissingToolError(
@@ -146,14 +161,22 @@ class RemoteBundle:
 
     The weights are sent once. TVM copies them on the device at every run, because over RPC only
     `set_input` takes tensors: a run needs twice their memory.
+
+    Attributes
+    ----------
+    vm
+        TVM's virtual machine on the device.
+    threads
+        Worker threads of a run; by default what the bundle was compiled for.
     """
 
-    def __init__(self, session: DeviceSession, bundle: Bundle) -> None:
+    def __init__(self, session: DeviceSession, bundle: Bundle, threads: int | None = None) -> None:
         from tvm import relax
 
         self.session = session
         self.bundle = bundle
         self.manifest = bundle.manifest
+        self.threads = threads or int(bundle.manifest.target["threads"])
         remote = session.remote
         with session.calls("asking what it is"):
             about = ask_device(remote)
@@ -164,10 +187,8 @@ class RemoteBundle:
         with session.calls(f"loading {self.manifest.library}", self._wrong_cpu_hint()):
             self._device = remote.cpu(0)
             remote.upload(str(bundle.library_path), name)
-            self._vm = relax.VirtualMachine(remote.load_module(name), self._device)
-            remote.get_function("runtime.config_threadpool")(
-                BIG_CORES_FIRST, int(self.manifest.target["threads"])
-            )
+            self.vm = relax.VirtualMachine(remote.load_module(name), self._device)
+            remote.get_function("runtime.config_threadpool")(BIG_CORES_FIRST, self.threads)
         self._weights = [self._send(array, "sending the weights") for array in bundle.map_weights()]
 
     def run(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -180,16 +201,21 @@ class RemoteBundle:
         MissingToolError
             The device's session ended or did not answer in time.
         """
-        arrays = self.bundle.check_inputs(inputs)
-        tensors = [self._send(array, "sending the inputs") for array in arrays]
+        self.set_inputs(inputs)
         entry = self.manifest.entry
         with self.session.calls(f"running {self.manifest.name}", self._wrong_cpu_hint()):
-            self._vm.set_input(entry, *tensors, *self._weights)
-            self._vm.invoke_stateful(entry)
-            result: Any = self._vm.get_outputs(entry)
+            self.vm.invoke_stateful(entry)
+            result: Any = self.vm.get_outputs(entry)
             results = result if isinstance(result, tuple) else (result,)
             outputs = [tensor.numpy() for tensor in results]
         return self.bundle.name_outputs(outputs)
+
+    def set_inputs(self, inputs: Mapping[str, np.ndarray]) -> None:
+        """Send the inputs for runs by ``vm.invoke_stateful``; raises what `run` raises."""
+        arrays = self.bundle.check_inputs(inputs)
+        tensors = [self._send(array, "sending the inputs") for array in arrays]
+        with self.session.calls("setting the inputs"):
+            self.vm.set_input(self.manifest.entry, *tensors, *self._weights)
 
     def run_with_kernel_outputs(
         self, inputs: Mapping[str, np.ndarray]
@@ -208,7 +234,7 @@ class RemoteBundle:
         """
         remote = self.session.remote
         listed = {entry.function for entry in self.manifest.kernels}
-        hook = self._vm.module["set_instrument"]
+        hook = self.vm.module["set_instrument"]
         with self.session.calls("installing the recorder (part of autoglm-device-server)"):
             hook("autoglm.recorder.start")
         try:

@@ -15,9 +15,9 @@ import pytest
 
 from autoglm_tvm.artifacts.bundle import read_bundle
 from autoglm_tvm.rpc.device_about import DeviceAbout, ask_device, refuse_other_device
+from autoglm_tvm.rpc.emulation.device_process import DeviceProcess
 from autoglm_tvm.rpc.session import DeviceSession, connect
 from autoglm_tvm.targets.errors import CheckFailedError, MissingToolError, UserInputError
-from tests.devices.device_process import DeviceProcess
 from tests.rpc.small_bundle import LAYERS, expected_outputs, small_inputs
 
 
@@ -54,7 +54,7 @@ def test_nobody_listens() -> None:
         port = server.getsockname()[1]
     with pytest.raises(MissingToolError, match="no tracker answers") as caught:
         connect(f"127.0.0.1:{port}", "key")
-    assert f"autoglm_tvm.rpc.tracker --port {port}" in caught.value.hint
+    assert f"autoglm-tvm tracker start --port {port}" in caught.value.hint
 
 
 @pytest.mark.parametrize("answer", [None, b"HTTP/1.1 400 Bad Request\r\n"])

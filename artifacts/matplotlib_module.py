@@ -1,0 +1,26 @@
+"""matplotlib, which draws PNG pictures where it is installed."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+from autoglm_tvm.targets.errors import MissingToolError
+
+
+def require_matplotlib() -> Any:
+    """Return ``matplotlib.figure``, which draws without a display; ask before hours of work.
+
+    Raises
+    ------
+    MissingToolError
+        matplotlib is not installed.
+    """
+    try:
+        return importlib.import_module("matplotlib.figure")
+    except ImportError as error:
+        raise MissingToolError(
+            "matplotlib, which draws the picture, is not installed",
+            where="--png",
+            hint='pip install "autoglm-tvm[bench]", or leave --png out: --html needs nothing',
+        ) from error
