@@ -1,0 +1,1 @@
+"""Tests of `autoglm_tvm.rpc.farm`."""
