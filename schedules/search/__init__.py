@@ -1,0 +1,1 @@
+"""The search for faster schedules: spaces, candidates, a cost model, and a budget over tasks."""
