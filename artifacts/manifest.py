@@ -54,6 +54,10 @@ class KernelEntry:
         that refused has anything in common with it.
     iterations
         Of its loop nests together, about its multiply-adds; ``None`` where they are not known.
+    workload
+        By which tuning records know it.
+    tuned
+        Whether a record chose its schedule.
     """
 
     function: str
@@ -66,11 +70,14 @@ class KernelEntry:
     inner: tuple[str, ...] = ()
     arguments: tuple[str, ...] = ()
     iterations: int | None = None
+    workload: str = ""
+    tuned: bool = False
 
     @property
     def schedule(self) -> str:
         """How its loops were scheduled, in one line for people."""
-        taken = f"{self.rule or 'unscheduled'}: {self.description}"
+        by = f"{self.rule or 'unscheduled'}{' (tuned)' if self.tuned else ''}"
+        taken = f"{by}: {self.description}"
         return f"{taken}; not {self.closest_rule}: {self.refusal}" if self.closest_rule else taken
 
 

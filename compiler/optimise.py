@@ -23,6 +23,7 @@ from autoglm_tvm.compiler.passes.share_scalars import share_scalars
 from autoglm_tvm.compiler.passes.unique_names import unique_names
 from autoglm_tvm.compiler.passes.wide_accumulators import widen_accumulators
 from autoglm_tvm.compiler.passes.wide_indices import wide_indices
+from autoglm_tvm.schedules.choices import Choices
 from autoglm_tvm.schedules.machine import Machine, machine_of
 from autoglm_tvm.targets import Target
 
@@ -69,7 +70,9 @@ class OptimisedModel:
         (directory / "optimise.fusion.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
-def optimise(model: ImportedModel, target: Target) -> OptimisedModel:
+def optimise(
+    model: ImportedModel, target: Target, choices: Choices | None = None
+) -> OptimisedModel:
     """Run the graph passes, lower operators to loops, fuse, and lift the weights out.
 
     Parameters
@@ -78,15 +81,20 @@ def optimise(model: ImportedModel, target: Target) -> OptimisedModel:
         What the import stage returned.
     target
         The machine to compile for, and the layout of activations that suits it.
+    choices
+        How tuned operators are lowered; learns how each other one can be.
     """
     import tvm
+
+    choices = choices or Choices()
 
     # Folding constants compiles kernels too.
     with tvm.target.Target(target.to_tvm_dict()), wide_indices():
         module = _optimise_graph(model.module, target.layout)
         machine = machine_of(target)
-        module = pack_integer_matmul(fuse_attention(share_scalars(module), machine), machine)
-        unfused = _lower_operators(module, machine)
+        module = fuse_attention(share_scalars(module), machine, choices)
+        module = pack_integer_matmul(module, machine, choices)
+        unfused = _lower_operators(module, machine, choices)
         module, origins = _fuse(unfused, model.tensor_names)
         module, weights = lift_weights(module)
     return OptimisedModel(module, weights, _calls(module, origins))
@@ -110,7 +118,7 @@ def _optimise_graph(module: IRModule, layout: str) -> IRModule:
     return transform.Sequential([relax.transform.CanonicalizeBindings(), fold, clean])(module)
 
 
-def _lower_operators(module: IRModule, machine: Machine) -> IRModule:
+def _lower_operators(module: IRModule, machine: Machine, choices: Choices) -> IRModule:
     """Every operator becomes a call of a loop nest, and knows how it may be fused."""
     from tvm import relax, transform
 
@@ -119,7 +127,7 @@ def _lower_operators(module: IRModule, machine: Machine) -> IRModule:
             relax.backend.DispatchSampling(),
             relax.backend.DispatchSortScan(),
             relax.transform.LegalizeOps(
-                legalize_extremes() | legalize_normalization() | pack_operators(machine)
+                legalize_extremes() | legalize_normalization() | pack_operators(machine, choices)
             ),
             relax.transform.AnnotateTIROpPattern(),
             relax.transform.FoldConstant(),

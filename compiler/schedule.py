@@ -11,6 +11,8 @@ from autoglm_tvm.artifacts.manifest import KernelEntry
 from autoglm_tvm.compiler.optimise import OptimisedModel
 from autoglm_tvm.compiler.passes.provenance import Origin
 from autoglm_tvm.schedules import ScheduledModule, apply_default_schedules
+from autoglm_tvm.schedules.choices import Choices
+from autoglm_tvm.schedules.workload import kernel_workload
 from autoglm_tvm.targets import Target
 
 if TYPE_CHECKING:
@@ -37,18 +39,28 @@ class ScheduledModel:
         (directory / "schedule.rules.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
-def schedule(model: OptimisedModel, target: Target) -> ScheduledModel:
-    """Apply the default schedules to the kernels of an optimised model."""
+def schedule(
+    model: OptimisedModel, target: Target, choices: Choices | None = None
+) -> ScheduledModel:
+    """Schedule the kernels of an optimised model: as `choices` say, the others by default."""
     import tvm
 
+    choices = choices or Choices()
+    workloads = {
+        name: kernel_workload(model.module[name], origin.operators) for name, origin in model.calls
+    }
+    configs = {name: choices.of(workload) for name, workload in workloads.items()}
     with tvm.target.Target(target.to_tvm_dict()):
-        scheduled = apply_default_schedules(model.module, target)
-    kernels = tuple(_entry(model.module, scheduled, *call) for call in model.calls)
+        scheduled = apply_default_schedules(model.module, target, configs)
+    kernels = tuple(
+        _entry(model.module, scheduled, name, origin, workloads[name])
+        for name, origin in model.calls
+    )
     return ScheduledModel(scheduled.module, kernels)
 
 
 def _entry(
-    unscheduled: IRModule, scheduled: ScheduledModule, name: str, origin: Origin
+    unscheduled: IRModule, scheduled: ScheduledModule, name: str, origin: Origin, workload: str
 ) -> KernelEntry:
     decision = scheduled.decisions[name]
     return KernelEntry(
@@ -57,6 +69,7 @@ def _entry(
         output=origin.tensor,
         inner=origin.inner,
         arguments=_arguments(unscheduled[name]),
+        workload=workload,
         **asdict(decision),
     )
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 from math import ceil
+from typing import Any
 
 from autoglm_tvm.schedules.machine import Machine
 from autoglm_tvm.schedules.tiles import Tile, choose_tile
 
 # Rows of a block if the caches allow for it: its panels of keys and values are read once.
-_ROWS = 32
+BLOCK_ROWS = 32
 # Share of rows beyond the last one, for the sake of larger blocks.
 _SUPERFLUOUS = 1.03
 _MOST_ROWS_IN_A_TILE = 14
@@ -100,7 +102,7 @@ def choose_plan(
     height = min(heights, key=lambda height: (cost(height), -height))
     first, second = tiles(height)
     # Scores and weights of a block take half of the second cache at most.
-    most = min(machine.l2_bytes // 2 // (2 * keys * _FLOAT_BYTES), _ROWS)
+    most = min(machine.l2_bytes // 2 // (2 * keys * _FLOAT_BYTES), BLOCK_ROWS)
     count = ceil(rows / height)
     together = max(
         (
@@ -111,6 +113,21 @@ def choose_plan(
         default=1,
     )
     return Plan(groups, shared, rows, keys, depth, width, together * height, first, second)
+
+
+def tuned_plan(plan: Plan, config: Mapping[str, Any]) -> Plan:
+    """`plan` with what `config` names.
+
+    `rows` of both tiles, `score_vectors` and `value_vectors`, and how many tiles of rows are
+    computed `together`.
+    """
+    rows = int(config.get("rows", plan.scores.rows))
+    together = int(config.get("together", plan.block // plan.scores.rows))
+    first = replace(plan.scores, rows=rows)
+    second = replace(plan.values, rows=rows if "rows" in config else plan.values.rows)
+    first = replace(first, vectors=int(config.get("score_vectors", first.vectors)))
+    second = replace(second, vectors=int(config.get("value_vectors", second.vectors)))
+    return replace(plan, block=rows * together, scores=first, values=second)
 
 
 def _cost(tile: Tile, rows: int, columns: int, reduced: int) -> float:

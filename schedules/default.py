@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from math import prod
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,8 @@ FALLBACK = DEFAULT_RULES[-1].name
 # How the refusal of a rule begins that took a kernel and failed, a defect of ours.
 FAILED = "the schedule failed"
 _ALL_MET = 99
+# Of configurations: a trace of MetaSchedule, in place of knobs of our rules.
+TRACE = "trace"
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,8 @@ class Decision:
         Name of the rule; empty where the kernel was left as it was.
     description
         What the rule did, or why the kernel was left.
+    tuned
+        Whether it was scheduled as tuning has chosen.
     closest_rule, refusal
         Of the rules that refused it, the one most of whose conditions held, and why it refused;
         empty where none has anything in common with the kernel.
@@ -46,6 +51,7 @@ class Decision:
     closest_rule: str = ""
     refusal: str = ""
     iterations: int | None = None
+    tuned: bool = False
 
 
 @dataclass(frozen=True)
@@ -64,8 +70,13 @@ class ScheduledModule:
     decisions: dict[str, Decision]
 
 
-def apply_default_schedules(module: IRModule, target: Target) -> ScheduledModule:
-    """Schedule every ``PrimFunc``; the module that is given stays as it is."""
+def apply_default_schedules(
+    module: IRModule, target: Target, configs: Mapping[str, Mapping[str, Any]] | None = None
+) -> ScheduledModule:
+    """Schedule every ``PrimFunc``; the module that is given stays as it is.
+
+    `configs` are what tuning chose, by the kernel's name.
+    """
     from tvm import IRModule, tirx
 
     machine = machine_of(target)
@@ -74,22 +85,47 @@ def apply_default_schedules(module: IRModule, target: Target) -> ScheduledModule
     content: Any = module
     for variable, function in content.functions.items():
         if isinstance(function, tirx.PrimFunc):
-            function, decision = schedule_kernel(function, machine)
+            config = (configs or {}).get(variable.name_hint, {})
+            function, decision = _schedule(function, target, machine, config)
             decisions[variable.name_hint] = decision
         functions[variable] = function
     return ScheduledModule(IRModule(functions, attrs=content.attrs), decisions)
 
 
+def _schedule(
+    function: tirx.PrimFunc, target: Target, machine: Machine, config: Mapping[str, Any]
+) -> tuple[tirx.PrimFunc, Decision]:
+    """As a record says; by default where there is none, or where it does not fit."""
+    if TRACE in config:
+        from autoglm_tvm.schedules.search.metaschedule import apply_trace
+
+        default = schedule_kernel(function, machine)
+        try:
+            traced = apply_trace(function, dict(config), target)
+        except ValueError:
+            return default
+        steps = len(config[TRACE][0])
+        decision = Decision("metaschedule", f"{steps} steps of a recorded trace", tuned=True)
+        return traced, replace(decision, iterations=default[1].iterations)
+    scheduled, decision = schedule_kernel(function, machine, config=config)
+    if config and decision.refusal.startswith(FAILED):
+        return schedule_kernel(function, machine)
+    return scheduled, decision
+
+
 def schedule_kernel(
-    function: tirx.PrimFunc, machine: Machine, rules: tuple[Rule, ...] = DEFAULT_RULES
+    function: tirx.PrimFunc,
+    machine: Machine,
+    rules: tuple[Rule, ...] = DEFAULT_RULES,
+    config: Mapping[str, Any] | None = None,
 ) -> tuple[tirx.PrimFunc, Decision]:
     """Return the kernel as the first of `rules` that fits schedules it, and what was decided.
 
-    A kernel whose structure TVM's schedules cannot describe (sorting, hand-written TIR) comes back
-    unchanged.
+    `config` is what tuning chose; the rule decides the rest. A kernel whose structure TVM's
+    schedules cannot describe (sorting, hand-written TIR) comes back unchanged.
     """
     try:
-        kernel = Kernel(function)
+        kernel = Kernel(function, config)
     except Exception as error:
         return function, Decision("", f"TVM's schedules cannot describe it: {_first_line(error)}")
     iterations = _iterations(kernel)
@@ -97,12 +133,13 @@ def schedule_kernel(
     for rule in rules:
         outcome = _take(rule, kernel, machine)
         if isinstance(outcome, str):
-            decision = Decision(rule.name, outcome, *_closest(refusals), iterations)
+            closest = _closest(refusals)
+            decision = Decision(rule.name, outcome, *closest, iterations, tuned=bool(config))
             return kernel.schedule.mod["main"], decision
         refusals.append((rule, outcome))
         if outcome.met == _ALL_MET:
             # It began to schedule before it failed.
-            kernel = Kernel(function)
+            kernel = Kernel(function, config)
     return function, Decision("", "no rule takes it", *_closest(refusals), iterations)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
 from typing import Any
@@ -63,9 +64,13 @@ class Kernel:
         `tvm.s_tir.Schedule` of the kernel; rules change it in place.
     blocks
         Its blocks in order, the root left out.
+    config
+        What tuning chose for it, by the name of the knob; a rule decides the rest itself.
     """
 
-    def __init__(self, function: Any, *, checked: bool = True) -> None:
+    def __init__(
+        self, function: Any, config: Mapping[str, Any] | None = None, *, checked: bool = True
+    ) -> None:
         """Analyse `function`; TVM's error where schedules cannot describe it (sorting).
 
         `checked` is whether primitives prove first that they are right. TVM cannot prove anything
@@ -73,6 +78,7 @@ class Kernel:
         """
         from tvm import s_tir
 
+        self.config = dict(config or {})
         # "detail" prints the whole kernel into the message of an error.
         self.schedule: Any = s_tir.Schedule(
             function, error_render_level="fast", enable_check=checked
@@ -94,7 +100,7 @@ class Kernel:
 
     def restart(self, function: Any, *, checked: bool = True) -> None:
         """Go on with another form of the kernel; finds the blocks anew."""
-        self.__init__(function, checked=checked)
+        self.__init__(function, self.config, checked=checked)
 
     def simplify(self) -> None:
         """Simplify the index arithmetic that primitives left behind; finds the blocks anew."""

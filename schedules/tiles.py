@@ -7,8 +7,10 @@ of `vectors` vectors. Its accumulators, and what it loads, have to fit into the 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from math import ceil
+from typing import Any
 
 from autoglm_tvm.schedules.machine import Machine
 
@@ -104,6 +106,22 @@ def choose_tile(
         near = [tile for tile in tiles if costs[tile] <= least * _NEAR]
         return max(near, key=lambda tile: (tile.rows * tile.vectors, tile.rows))
     return min(tiles, key=lambda tile: (costs[tile], -tile.rows))
+
+
+def tuned_tile(tile: Tile, config: Mapping[str, Any]) -> Tile:
+    """`tile` with the `rows`, `vectors` and `steps` that `config` names."""
+    chosen = {name: int(config[name]) for name in ("rows", "vectors", "steps") if name in config}
+    return replace(tile, **chosen)
+
+
+def tile_shapes(tile: Tile, machine: Machine, most_rows: int) -> list[tuple[int, int]]:
+    """Every (rows, vectors) that fits into the registers as `tile` does."""
+    return [
+        (rows, vectors)
+        for rows in range(1, min(most_rows, _MAX_ROWS) + 1)
+        for vectors in range(1, _MAX_VECTORS + 1)
+        if _fits(rows, vectors, tile.rows_in_registers, machine)
+    ]
 
 
 def _lanes_for(columns: int, lanes: int, whole: bool) -> int:

@@ -14,14 +14,19 @@ F(4x4) everywhere takes as long for 240 % more.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from math import ceil, gcd
+from types import MappingProxyType
+from typing import Any
 
 from autoglm_tvm.schedules.machine import Machine
-from autoglm_tvm.schedules.tiles import Tile, choose_tile
+from autoglm_tvm.schedules.tiles import Tile, choose_tile, tuned_tile
 from autoglm_tvm.schedules.winograd_transforms import F2, F4, Transforms
 
+# Knob `algorithm`: the plain sum of products, or the transforms.
+DIRECT = "direct"
+ALGORITHMS = {"F2": F2, "F4": F4}
 # Of the direct sum's time; more than that is not worth another kernel.
 _WORTH = 0.8
 # Slots that a byte more in `weights.bin` must save, of all threads together.
@@ -103,17 +108,40 @@ def choose_plan(
     return best if _cost(best, machine) < _WORTH * direct else None
 
 
+def tuned_plan(
+    result: tuple[int, int, int],
+    in_channels: int,
+    channels: int,
+    machine: Machine,
+    config: Mapping[str, Any],
+) -> Plan:
+    """The best plan of the `algorithm` of `config` with its tile, `share` and `chunk`.
+
+    `chunk` is the number of register tiles in a chunk of rows, the most that a core's cache holds
+    where it is larger; 0 for the best.
+    """
+    transforms = ALGORITHMS[config["algorithm"]]
+    plans = list(_plans(transforms, result, in_channels, channels, machine, config))
+    if "share" in config:
+        plans = [plan for plan in plans if plan.by_panels == (config["share"] != "rows")]
+    if config.get("chunk"):
+        nearest = min(plans, key=lambda p: abs(p.chunk - config["chunk"] * p.tile.rows)).chunk
+        plans = [plan for plan in plans if plan.chunk == nearest]
+    return min(plans, key=lambda plan: _cost(plan, machine))
+
+
 def _plans(
     transforms: Transforms,
     result: tuple[int, int, int],
     in_channels: int,
     channels: int,
     machine: Machine,
+    config: Mapping[str, Any] = MappingProxyType({}),
 ) -> Iterator[Plan]:
     """Every plan whose chunks stay in the core's own cache; the smallest chunk in any case."""
     _, height, width = result
     tiles = ceil(height / transforms.outputs) * ceil(width / transforms.outputs)
-    tile = choose_tile(tiles, channels, in_channels, machine)
+    tile = tuned_tile(choose_tile(tiles, channels, in_channels, machine), config)
     of_tile = transforms.size**2 * (in_channels + tile.columns) * _FLOAT_BYTES
     most = max(1, machine.l2_bytes * 3 // 4 // of_tile // tile.rows)
     for blocks in range(1, min(most, ceil(tiles / tile.rows)) + 1):

@@ -8,9 +8,11 @@ from typing import Any
 
 from autoglm_tvm.compiler.passes.attention_parts import Attention, Mask, Operand, Step
 from autoglm_tvm.compiler.passes.views import IndexMap, simplified, simplify, static_shape
-from autoglm_tvm.schedules.attention_plan import Plan, choose_plan
+from autoglm_tvm.schedules.attention_plan import Plan, choose_plan, tuned_plan
+from autoglm_tvm.schedules.choices import Anchor, Choices, Config, Lowering
 from autoglm_tvm.schedules.machine import Machine
 from autoglm_tvm.schedules.operators.attention import RESULT, MaskSource, Sources, attention
+from autoglm_tvm.schedules.workload import attention_workload
 
 # Nothing is fused into it (kOpaque).
 _OPAQUE = 8
@@ -37,7 +39,7 @@ class AttentionKernel:
     function: Any
 
 
-def attention_kernel(found: Attention, machine: Machine) -> AttentionKernel:
+def attention_kernel(found: Attention, machine: Machine, choices: Choices) -> AttentionKernel:
     """Make the kernel of an attention, with as many views of its result as TVM can express.
 
     Raises
@@ -48,15 +50,25 @@ def attention_kernel(found: Attention, machine: Machine) -> AttentionKernel:
     from tvm import te
 
     heads = _Heads(found)
-    tensors = _placeholders(found)
-    sources = _sources(found, heads, tensors)
     for call, place in reversed(found.results):
-        result = attention(sources, heads.plan(machine), str(call.ty.dtype))
-        function = te.create_prim_func([*tensors.values(), result])
-        index = lambda at, place=place: place([*heads.place(at[:-1]), at[-1]])  # noqa: E731
-        stored = _stored(function, index, (*heads.outer, found.width))
-        if stored is not None:
-            return AttentionKernel(call, list(tensors), stored.with_attr("op_pattern", _OPAQUE))
+        dtype = str(call.ty.dtype)
+        sizes = (found.keys, found.depth, found.width)
+        workload = attention_workload(heads.outer, *sizes, dtype)
+
+        def lower(
+            config: Config, dtype: str = dtype, place: Any = place, workload: str = workload
+        ) -> Lowering:
+            tensors = _placeholders(found)
+            plan = tuned_plan(heads.plan(machine), config)
+            result = attention(_sources(found, heads, tensors), plan, dtype, workload)
+            function = te.create_prim_func([*tensors.values(), result])
+            index = lambda at: place([*heads.place(at[:-1]), at[-1]])  # noqa: E731
+            stored = _stored(function, index, (*heads.outer, found.width))
+            return Lowering(function=stored and stored.with_attr("op_pattern", _OPAQUE))
+
+        if lower({}).function is not None:
+            function = choices.lower(workload, Anchor(lower, ())).function
+            return AttentionKernel(call, list(_placeholders(found)), function)
     raise ValueError("no layout of the result can be expressed")
 
 

@@ -17,13 +17,14 @@ from typing import TYPE_CHECKING, Any
 from autoglm_tvm.compiler.passes.attention_kernel import attention_kernel
 from autoglm_tvm.compiler.passes.attention_pattern import find_attention
 from autoglm_tvm.compiler.passes.dataflow import Dataflow
+from autoglm_tvm.schedules.choices import Choices
 from autoglm_tvm.schedules.machine import Machine
 
 if TYPE_CHECKING:
     from tvm import IRModule
 
 
-def fuse_attention(module: IRModule, machine: Machine) -> IRModule:
+def fuse_attention(module: IRModule, machine: Machine, choices: Choices) -> IRModule:
     """Return the module with a kernel in place of each attention of ``main``."""
     from tvm import relax
     from tvm.relax.expr_functor import PyExprMutator, mutator
@@ -31,7 +32,7 @@ def fuse_attention(module: IRModule, machine: Machine) -> IRModule:
     main = module["main"]
     graph = Dataflow(main)
     matches = (find_attention(variable, graph) for variable in graph.variables)
-    kernels = [attention_kernel(match, machine) for match in matches if match is not None]
+    kernels = [attention_kernel(match, machine, choices) for match in matches if match is not None]
     by_call = {kernel.call: kernel for kernel in kernels}
     if not kernels:
         return module

@@ -5,13 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 from autoglm_tvm.compiler.passes.dataflow import constant_array
-from autoglm_tvm.compiler.passes.packing import FUSIBLE, packed_constant, supported, window_of
+from autoglm_tvm.compiler.passes.packing import emit, supported, window_of
+from autoglm_tvm.schedules.choices import Lowering
 from autoglm_tvm.schedules.kernel import constant
 from autoglm_tvm.schedules.operators.depthwise import (
     depthwise_conv2d,
     is_depthwise,
     pack_depthwise,
 )
+from autoglm_tvm.schedules.workload import conv2d_workload
 
 
 def legalize_depthwise(builder: Any, call: Any) -> Any:
@@ -26,10 +28,9 @@ def legalize_depthwise(builder: Any, call: Any) -> Any:
     if not is_depthwise(window, channels):
         return None
     dtype = str(call.ty.dtype)
-    return builder.call_te(
-        lambda a, b: depthwise_conv2d(a, b, window, dtype),
-        data,
-        packed_constant(pack_depthwise(weight)),
-        primfunc_name_hint="depthwise_conv2d",
-        primfunc_attrs=FUSIBLE,
+    image = [constant(extent) for extent in data.ty.shape]
+    workload = conv2d_workload((str(data.ty.dtype), dtype), image, weight.shape, window)
+    lowering = Lowering(
+        lambda a, b: depthwise_conv2d(a, b, window, dtype, workload), pack_depthwise(weight)
     )
+    return emit(builder, lowering, (data,), "depthwise_conv2d")

@@ -6,25 +6,23 @@ from typing import TYPE_CHECKING, Any
 
 from autoglm_tvm.compiler.passes.dataflow import constant_array
 from autoglm_tvm.compiler.passes.legalize_depthwise import legalize_depthwise
-from autoglm_tvm.compiler.passes.pack_winograd import lower_winograd
-from autoglm_tvm.compiler.passes.packing import (
-    FUSIBLE,
-    packed_constant,
-    product,
-    supported,
-    window_of,
-)
+from autoglm_tvm.compiler.passes.pack_matmul import emit_product
+from autoglm_tvm.compiler.passes.pack_winograd import lower_winograd, winograd_algorithms
+from autoglm_tvm.compiler.passes.packing import emit, supported, tensor_type, window_of
+from autoglm_tvm.schedules.choices import Anchor, Choices, Config, Lowering
 from autoglm_tvm.schedules.kernel import constant
 from autoglm_tvm.schedules.machine import Machine
 from autoglm_tvm.schedules.operators.conv2d import Window, pack_conv2d, packed_conv2d, reduced_axes
-from autoglm_tvm.schedules.operators.matmul import accumulator, pack_panels, packed_matmul
-from autoglm_tvm.schedules.tiles import choose_tile
+from autoglm_tvm.schedules.operators.matmul import accumulator
+from autoglm_tvm.schedules.tiles import choose_tile, tuned_tile
+from autoglm_tvm.schedules.winograd_plan import DIRECT
+from autoglm_tvm.schedules.workload import conv2d_workload
 
 if TYPE_CHECKING:
     import numpy as np
 
 
-def lower_conv2d(builder: Any, call: Any, machine: Machine) -> Any:
+def lower_conv2d(builder: Any, call: Any, machine: Machine, choices: Choices) -> Any:
     """Lower ``relax.nn.conv2d``; None for other layouts, computed weights, symbolic channels."""
     data, kernel = call.args
     weight = constant_array(kernel)
@@ -38,30 +36,34 @@ def lower_conv2d(builder: Any, call: Any, machine: Machine) -> Any:
         if depthwise is not None:
             return depthwise
     if window.is_pointwise:
-        return _pointwise(builder, call, weight, machine)
-    winograd = lower_winograd(builder, call, weight, window, machine)
-    if winograd is not None:
-        return winograd
-    return _direct(builder, call, weight, window, machine)
+        # A matrix product whose rows are the pixels.
+        matrix = weight.reshape(weight.shape[0], -1).T
+        return emit_product(builder, data, matrix, str(call.ty.dtype), "conv2d", machine, choices)
+    image = [constant(extent) for extent in data.ty.shape]
+    dtypes = (str(data.ty.dtype), str(call.ty.dtype))
+    workload = conv2d_workload(dtypes, image, weight.shape, window)
+    algorithms = winograd_algorithms(call, weight, window)
+
+    def lower(config: Config) -> Lowering:
+        if algorithms and config.get("algorithm") != DIRECT:
+            winograd = lower_winograd(call, weight, window, machine, config, workload)
+            if winograd is not None:
+                return winograd
+        return _direct(call, weight, window, machine, config, workload)
+
+    anchor = Anchor(lower, (tensor_type(data),), (DIRECT, *algorithms) if algorithms else ())
+    lowering = choices.lower(workload, anchor)
+    return emit(builder, lowering, (data,), "conv2d")
 
 
-def _pointwise(builder: Any, call: Any, weight: np.ndarray, machine: Machine) -> Any:
-    """A 1x1 convolution is a matrix product whose rows are the pixels."""
-    data, dtype = call.args[0], str(call.ty.dtype)
-    matrix = weight.reshape(weight.shape[0], -1).T
-    reduced, channels = matrix.shape
-    rows = product(list(data.ty.shape)[:-1])
-    tile = choose_tile(rows, channels, reduced, machine, accumulator(str(data.ty.dtype)))
-    return builder.call_te(
-        lambda a, b: packed_matmul(a, b, channels, tile, dtype),
-        data,
-        packed_constant(pack_panels(matrix, tile.columns)),
-        primfunc_name_hint="conv2d",
-        primfunc_attrs=FUSIBLE,
-    )
-
-
-def _direct(builder: Any, call: Any, weight: np.ndarray, window: Window, machine: Machine) -> Any:
+def _direct(
+    call: Any,
+    weight: np.ndarray,
+    window: Window,
+    machine: Machine,
+    config: Config,
+    workload: str,
+) -> Lowering:
     """An implicit matrix product whose rows are the pixels of an image row."""
     data, dtype = call.args[0], str(call.ty.dtype)
     channels, *_, of_group = weight.shape
@@ -70,10 +72,8 @@ def _direct(builder: Any, call: Any, weight: np.ndarray, window: Window, machine
     total = accumulator(str(data.ty.dtype))
     grouped = window.groups > 1
     tile = choose_tile(out_width, channels // window.groups, run, machine, total, whole=grouped)
-    return builder.call_te(
-        lambda a, b: packed_conv2d(a, b, window, channels, tile, dtype),
-        data,
-        packed_constant(pack_conv2d(weight, window, tile.columns)),
-        primfunc_name_hint="conv2d",
-        primfunc_attrs=FUSIBLE,
+    tile = tuned_tile(tile, config)
+    return Lowering(
+        lambda a, b: packed_conv2d(a, b, window, channels, tile, dtype, workload),
+        pack_conv2d(weight, window, tile.columns),
     )

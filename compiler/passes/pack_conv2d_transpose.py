@@ -5,18 +5,19 @@ from __future__ import annotations
 from typing import Any
 
 from autoglm_tvm.compiler.passes.dataflow import constant_array
-from autoglm_tvm.compiler.passes.packing import FUSIBLE, packed_constant, product, supported
+from autoglm_tvm.compiler.passes.pack_matmul import emit_product
+from autoglm_tvm.compiler.passes.packing import supported
+from autoglm_tvm.schedules.choices import Choices
 from autoglm_tvm.schedules.kernel import constant
 from autoglm_tvm.schedules.machine import Machine
 from autoglm_tvm.schedules.operators.conv2d_transpose import add_patches, patch_matrix
-from autoglm_tvm.schedules.operators.matmul import accumulator, pack_panels, packed_matmul
-from autoglm_tvm.schedules.tiles import choose_tile
+from autoglm_tvm.schedules.operators.matmul import accumulator
 
 _TO_NCHW = [0, 3, 1, 2]
 _TO_NHWC = [0, 2, 3, 1]
 
 
-def lower_conv2d_transpose(builder: Any, call: Any, machine: Machine) -> Any:
+def lower_conv2d_transpose(builder: Any, call: Any, machine: Machine, choices: Choices) -> Any:
     """Lower ``relax.nn.conv2d_transpose`` of NHWC activations; None for NCHW ones."""
     attrs = call.attrs
     if (attrs.data_layout, attrs.kernel_layout) != ("NHWC", "IOHW"):
@@ -26,26 +27,16 @@ def lower_conv2d_transpose(builder: Any, call: Any, machine: Machine) -> Any:
     dilated = any(int(step) != 1 for step in attrs.dilation)
     if weight is None or not known or dilated or int(attrs.groups) != 1 or not supported(call):
         return _in_nchw(builder, call)
-    return _as_product(builder, call, weight, machine)
+    return _as_product(builder, call, weight, machine, choices)
 
 
-def _as_product(builder: Any, call: Any, weight: Any, machine: Machine) -> Any:
+def _as_product(builder: Any, call: Any, weight: Any, machine: Machine, choices: Choices) -> Any:
     data, attrs = call.args[0], call.attrs
     matrix = patch_matrix(weight)
     total = accumulator(str(data.ty.dtype))
-    rows = product(list(data.ty.shape)[:-1])
-    tile = choose_tile(rows, matrix.shape[1], matrix.shape[0], machine, total)
-    patches = builder.emit(
-        builder.call_te(
-            # Patches are summed before they are rounded to half precision.
-            lambda a, b: packed_matmul(a, b, matrix.shape[1], tile, total),
-            data,
-            packed_constant(pack_panels(matrix, tile.columns)),
-            primfunc_name_hint="conv2d_transpose",
-            primfunc_attrs=FUSIBLE,
-        ),
-        "patches",
-    )
+    # Patches are summed before they are rounded to half precision.
+    product = emit_product(builder, data, matrix, total, "conv2d_transpose", machine, choices)
+    patches = builder.emit(product, "patches")
     strides = (int(attrs.strides[0]), int(attrs.strides[1]))
     before = (int(attrs.padding[0]), int(attrs.padding[1]))
     size = (int(call.ty.shape[1]), int(call.ty.shape[2]))

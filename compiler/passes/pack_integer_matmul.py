@@ -14,14 +14,16 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from autoglm_tvm.compiler.passes.dataflow import Dataflow, constant_array
-from autoglm_tvm.compiler.passes.packing import FUSIBLE, product
+from autoglm_tvm.compiler.passes.packing import emit, product, tensor_type
+from autoglm_tvm.schedules.choices import Anchor, Choices, Config, Lowering
 from autoglm_tvm.schedules.intrinsics.dot_product import DotProduct, dot_product_for
 from autoglm_tvm.schedules.kernel import constant
 from autoglm_tvm.schedules.machine import Machine
 from autoglm_tvm.schedules.operators.dot_matmul import dot_matmul, pack_words
 from autoglm_tvm.schedules.operators.matmul import pack_panels
 from autoglm_tvm.schedules.operators.pair_matmul import pair_matmul
-from autoglm_tvm.schedules.tiles import Tile, choose_tile
+from autoglm_tvm.schedules.tiles import Tile, choose_tile, tuned_tile
+from autoglm_tvm.schedules.workload import matmul_workload
 
 if TYPE_CHECKING:
     import numpy as np
@@ -58,7 +60,7 @@ class _Product:
     instruction: DotProduct | None
 
 
-def pack_integer_matmul(module: IRModule, machine: Machine) -> IRModule:
+def pack_integer_matmul(module: IRModule, machine: Machine, choices: Choices) -> IRModule:
     """Return the module with the kernel in place of each such product of ``main``."""
     from tvm.relax.expr_functor import PyExprMutator, mutator
 
@@ -85,7 +87,7 @@ def pack_integer_matmul(module: IRModule, machine: Machine) -> IRModule:
                 data=self.visit_expr(match.data),
                 zero_point=None if zero_point is None else self.visit_expr(zero_point),
             )
-            return _emit(self.builder_, mapped, machine)
+            return _emit(self.builder_, mapped, machine, choices)
 
     pack: Any = Pack(module)
     pack.builder_.update_func(module.get_global_var("main"), pack.visit_expr(main))
@@ -160,7 +162,7 @@ def _narrow(weight: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
     return narrow.astype(np.int8), offset.astype(np.int32)
 
 
-def _emit(builder: Any, match: _Product, machine: Machine) -> Any:
+def _emit(builder: Any, match: _Product, machine: Machine, choices: Choices) -> Any:
     """The kernel, and what is added to its sums."""
     from tvm import relax
 
@@ -173,7 +175,7 @@ def _emit(builder: Any, match: _Product, machine: Machine) -> Any:
     else:
         moved = _OTHER_SIGN[dtype] if instruction.left != dtype else 0
         before = _column_term(builder, match, moved)
-    sums = _multiply(builder, data, match, machine)
+    sums = _multiply(builder, data, match, machine, choices)
     if before is not None:
         sums = op.subtract(builder.emit(sums), before)
     if match.offset.any():
@@ -203,7 +205,7 @@ def _column_term(builder: Any, match: _Product, moved: int) -> Any:
     return builder.emit(op.multiply(zero_point, relax.const(total)))
 
 
-def _multiply(builder: Any, data: Any, match: _Product, machine: Machine) -> Any:
+def _multiply(builder: Any, data: Any, match: _Product, machine: Machine, choices: Choices) -> Any:
     """`data` times the weight in a kernel of its own, K filled up to whole words."""
     from tvm import relax
 
@@ -215,24 +217,26 @@ def _multiply(builder: Any, data: Any, match: _Product, machine: Machine) -> Any
     if groups * group != reduced:
         width = [0, 0] * len(leading) + [0, groups * group - reduced]
         data = builder.emit(relax.op.nn.pad(data, width))
-    tile = _tile(product(leading), columns, groups, instruction, machine)
-    if instruction is None:
-        packed = pack_panels(weight, tile.columns)
-    else:
-        packed = pack_words(weight, tile.columns, instruction)
+    rows, operand = product(leading), tensor_type(data)
+    dtypes = (operand[1], instruction.name if instruction else "int8")
+    workload = matmul_workload(dtypes, rows, groups * group, columns)
 
-    def body(a: Any, b: Any) -> Any:
-        if instruction is not None and instruction.in_pairs:
-            return pair_matmul(a, b, columns, tile, instruction)
-        return dot_matmul(a, b, columns, tile, instruction)
+    def lower(config: Config) -> Lowering:
+        tile = tuned_tile(_tile(rows, columns, groups, instruction, machine), config)
+        if instruction is None:
+            packed = pack_panels(weight, tile.columns)
+        else:
+            packed = pack_words(weight, tile.columns, instruction)
 
-    return builder.call_te(
-        body,
-        data,
-        relax.const(packed),
-        primfunc_name_hint="integer_matmul",
-        primfunc_attrs=FUSIBLE,
-    )
+        def body(a: Any, b: Any) -> Any:
+            if instruction is not None and instruction.in_pairs:
+                return pair_matmul(a, b, columns, tile, instruction, workload)
+            return dot_matmul(a, b, columns, tile, instruction, workload)
+
+        return Lowering(body, packed)
+
+    lowering = choices.lower(workload, Anchor(lower, (operand,)))
+    return emit(builder, lowering, (data,), "integer_matmul")
 
 
 def _tile(

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from autoglm_tvm.compiler.passes.dataflow import constant_array
-from autoglm_tvm.compiler.passes.packing import FUSIBLE, packed_constant, product, supported
+from autoglm_tvm.compiler.passes.packing import emit, product, supported, tensor_type
+from autoglm_tvm.schedules.choices import Anchor, Choices, Config, Lowering
 from autoglm_tvm.schedules.kernel import constant
 from autoglm_tvm.schedules.machine import Machine
 from autoglm_tvm.schedules.operators.matmul import (
@@ -14,10 +15,14 @@ from autoglm_tvm.schedules.operators.matmul import (
     pack_panels,
     packed_matmul,
 )
-from autoglm_tvm.schedules.tiles import choose_tile
+from autoglm_tvm.schedules.tiles import choose_tile, tuned_tile
+from autoglm_tvm.schedules.workload import batched_workload, matmul_workload
+
+if TYPE_CHECKING:
+    import numpy as np
 
 
-def lower_matmul(builder: Any, call: Any, machine: Machine) -> Any:
+def lower_matmul(builder: Any, call: Any, machine: Machine, choices: Choices) -> Any:
     """Lower ``relax.matmul``; None for vectors, symbolic K or N, and most integers."""
     left, right = call.args
     left_shape, right_shape = list(left.ty.shape), list(right.ty.shape)
@@ -25,18 +30,45 @@ def lower_matmul(builder: Any, call: Any, machine: Machine) -> Any:
     matrices = len(left_shape) >= 2 and len(right_shape) >= 2
     if not matrices or reduced is None or columns is None or not supported(call):
         return None
-    dtype, total = str(call.ty.dtype), accumulator(str(left.ty.dtype))
     weight = constant_array(right)
     if weight is not None and weight.ndim == 2:
-        tile = choose_tile(product(left_shape[:-1]), columns, reduced, machine, total)
-        right = packed_constant(pack_panels(weight, tile.columns))
+        return emit_product(builder, left, weight, str(call.ty.dtype), "matmul", machine, choices)
+    dtypes, dtype = (str(left.ty.dtype), str(call.ty.dtype)), str(call.ty.dtype)
+    rows, total = constant(left_shape[-2]), accumulator(str(left.ty.dtype))
+    workload = batched_workload(
+        dtypes, [constant(n) for n in left_shape], [constant(n) for n in right_shape]
+    )
 
-        def body(a: Any, b: Any) -> Any:
-            return packed_matmul(a, b, columns, tile, dtype)
-    else:
-        tile = choose_tile(constant(left_shape[-2]), columns, reduced, machine, total)
+    def lower(config: Config) -> Lowering:
+        tile = tuned_tile(choose_tile(rows, columns, reduced, machine, total), config)
+        return Lowering(lambda a, b: batched_matmul(a, b, tile, dtype, workload))
 
-        def body(a: Any, b: Any) -> Any:
-            return batched_matmul(a, b, tile, dtype)
+    anchor = Anchor(lower, tuple(tensor_type(arg) for arg in (left, right)))
+    return emit(builder, choices.lower(workload, anchor), (left, right), "matmul")
 
-    return builder.call_te(body, left, right, primfunc_name_hint="matmul", primfunc_attrs=FUSIBLE)
+
+def emit_product(
+    builder: Any,
+    data: Any,
+    matrix: np.ndarray,
+    dtype: str,
+    name: str,
+    machine: Machine,
+    choices: Choices,
+) -> Any:
+    """The product of `data` [..., K] with a constant [K, N], in a kernel called `name`."""
+    reduced, columns = matrix.shape
+    rows = product(list(data.ty.shape)[:-1])
+    left = str(data.ty.dtype)
+    workload = matmul_workload((left, dtype), rows, reduced, columns)
+
+    def lower(config: Config) -> Lowering:
+        tile = choose_tile(rows, columns, reduced, machine, accumulator(left))
+        tile = tuned_tile(tile, config)
+        return Lowering(
+            lambda a, b: packed_matmul(a, b, columns, tile, dtype, workload),
+            pack_panels(matrix, tile.columns),
+        )
+
+    anchor = Anchor(lower, (tensor_type(data),))
+    return emit(builder, choices.lower(workload, anchor), (data,), name)

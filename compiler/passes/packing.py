@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import prod
 from typing import TYPE_CHECKING, Any
 
+from autoglm_tvm.schedules.choices import Lowering
 from autoglm_tvm.schedules.kernel import constant
 from autoglm_tvm.schedules.operators.conv2d import Window
 
@@ -25,11 +27,20 @@ def supported(call: Any) -> bool:
     return one and dtypes <= _TYPES and not empty
 
 
-def packed_constant(array: np.ndarray) -> Any:
-    """A constant of the graph."""
+def emit(builder: Any, lowering: Lowering, operands: Sequence[Any], name: str) -> Any:
+    """The kernel of a lowered operator: its computed operands, then its packed weight."""
     from tvm import relax
 
-    return relax.const(array)
+    assert lowering.body is not None
+    weight = [] if lowering.weight is None else [relax.const(lowering.weight)]
+    return builder.call_te(
+        lowering.body, *operands, *weight, primfunc_name_hint=name, primfunc_attrs=FUSIBLE
+    )
+
+
+def tensor_type(value: Any) -> tuple[tuple[int, ...], str]:
+    """Shape and dtype; symbolic extents, of which no anchor is recorded, count as 0."""
+    return tuple(constant(extent) or 0 for extent in value.ty.shape), str(value.ty.dtype)
 
 
 def product(extents: list[Any]) -> int | None:

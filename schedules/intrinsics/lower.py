@@ -4,8 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from autoglm_tvm.schedules.intrinsics.llvm_code import load_words, multiply_add, symbol
-from autoglm_tvm.schedules.intrinsics.operators import WORD, dot_of
+from autoglm_tvm.schedules.intrinsics.llvm_code import (
+    load_words,
+    multiply_add,
+    prefetch_line,
+    symbol,
+)
+from autoglm_tvm.schedules.intrinsics.operators import PREFETCH, WORD, dot_of
 
 _WORD_BYTES = 4
 
@@ -38,7 +43,11 @@ def _replace(function: Any, _module: Any, _context: Any) -> Any:
     def call(node: Any) -> Any:
         if dot_of(node.op):
             return multiply_and_add(tirx.const(0, str(node.ty.dtype)), node)
-        if getattr(node.op, "name", "") != WORD:
+        name = getattr(node.op, "name", "")
+        if name == PREFETCH:
+            used.setdefault(symbol("prefetch", 1), prefetch_line())
+            return tirx.call_extern("int32", symbol("prefetch", 1), *node.args)
+        if name != WORD:
             return node
         lanes = _lanes(str(node.ty.dtype))
         used.setdefault(symbol("word", lanes), load_words(lanes))

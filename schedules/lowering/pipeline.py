@@ -6,6 +6,7 @@ from typing import Any
 
 from autoglm_tvm.schedules.intrinsics.lower import lower_intrinsics
 from autoglm_tvm.schedules.lowering.flatten import flatten_buffers
+from autoglm_tvm.schedules.lowering.prefetch import prefetch_panels
 from autoglm_tvm.schedules.lowering.registers import keep_registers
 from autoglm_tvm.schedules.lowering.vector_math import vector_math
 from autoglm_tvm.schedules.lowering.vector_tails import split_vector_tails
@@ -53,6 +54,7 @@ def _blocks_to_loops() -> list[Any]:
         transform.LowerOpaqueBlock(),
         # Before anything is simplified, which takes quotients and remainders of one index apart.
         flatten_buffers(),
+        prefetch_panels(),
         tirx.transform.StmtSimplify(),
     ]
 

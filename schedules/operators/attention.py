@@ -22,6 +22,7 @@ from typing import Any
 
 from autoglm_tvm.schedules.attention_plan import Plan
 from autoglm_tvm.schedules.operators.contraction import contract, wide
+from autoglm_tvm.schedules.workload import WORKLOAD
 
 # Name of the block that stores the result.
 RESULT = "attention"
@@ -81,8 +82,11 @@ class Sources:
     is_zero: Callable[[Sequence[Any], Any], Any] | None = None
 
 
-def attention(sources: Sources, plan: Plan, dtype: str) -> Any:
-    """Return the result in shape (\\*groups, shared, rows, width)."""
+def attention(sources: Sources, plan: Plan, dtype: str, workload: str = "") -> Any:
+    """Return the result in shape (\\*groups, shared, rows, width).
+
+    `workload` is what records know it by.
+    """
     from tvm import tirx
 
     outer = (*plan.groups, plan.shared, plan.blocks)
@@ -131,7 +135,8 @@ def attention(sources: Sources, plan: Plan, dtype: str) -> Any:
             value = tirx.Select(sources.is_zero(heads, row), zero, value)
         return value.astype(dtype)
 
-    marks = {PART: "result", BLOCK: plan.block}
+    marks: dict[str, Any] = {PART: "result", BLOCK: plan.block}
+    marks |= {WORKLOAD: workload} if workload else {}
     shape = (*plan.groups, plan.shared, plan.rows, plan.width)
     return _compute(shape, element, name=RESULT, attrs=marks)
 

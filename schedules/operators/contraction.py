@@ -19,6 +19,7 @@ from typing import Any
 
 from autoglm_tvm.schedules.kernel import constant
 from autoglm_tvm.schedules.tiles import Tile
+from autoglm_tvm.schedules.workload import WORKLOAD
 
 # Annotation of each block, by which the rule finds it: what part it plays.
 ROLE = "contraction.role"
@@ -41,6 +42,7 @@ def contract(
     multiply: Callable[[Any, Any], Any] | None = None,
     result: tuple[int, int, int] | None = None,
     pieces: tuple[int, ...] = (),
+    workload: str = "",
 ) -> Any:
     """Sum products into tiles: shape (\\*outer, ceil(rows / tile.rows), panels, rows, columns).
 
@@ -70,6 +72,8 @@ def contract(
     pieces
         Extents of what the left operand has for each lane of a vector: `lhs` gets their indices
         behind the reduced ones. Empty where it has one element for all lanes.
+    workload
+        By which records know the sum (`workload.py`); empty where they do not.
     """
     from tvm import te, tirx
 
@@ -106,6 +110,7 @@ def contract(
     numbers = [tile.rows, tile.vectors, tile.lanes, tile.steps, int(tile.rows_in_registers)]
     unpacked = list(result or (tile.rows, tile.vectors, tile.lanes))
     marks = {ROLE: "sum", TILE: numbers, OUTER: depth, RESULT: unpacked}
+    marks |= {WORKLOAD: workload} if workload else {}
     return te.compute(shape, product, name="contraction", attrs=marks)
 
 

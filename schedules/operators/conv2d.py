@@ -73,7 +73,13 @@ def pack_conv2d(weight: np.ndarray, window: Window, columns: int) -> np.ndarray:
 
 
 def packed_conv2d(
-    data: Any, weight: Any, window: Window, channels: int, tile: Tile, dtype: str
+    data: Any,
+    weight: Any,
+    window: Window,
+    channels: int,
+    tile: Tile,
+    dtype: str,
+    workload: str = "",
 ) -> Any:
     """`data` [B, H, W, C] convolved to [B, OH, OW, channels].
 
@@ -91,6 +97,8 @@ def packed_conv2d(
         Its rows are pixels of one row of the image. With groups, it divides their channels.
     dtype
         Of the result; sums are float32.
+    workload
+        By which records know it.
     """
     from autoglm_tvm.schedules.kernel import constant
 
@@ -127,6 +135,7 @@ def packed_conv2d(
         window.groups * panels_of_group,
         tile,
         accumulator(str(data.dtype)),
+        workload=workload,
     )
     return unpack(
         tiles,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from autoglm_tvm.schedules.kernel import constant
 from autoglm_tvm.schedules.operators.conv2d import Window, padded
 from autoglm_tvm.schedules.operators.matmul import accumulator
+from autoglm_tvm.schedules.workload import WORKLOAD
 
 if TYPE_CHECKING:
     import numpy as np
@@ -32,7 +33,7 @@ def pack_depthwise(weight: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(taps, dtype=accumulator(str(weight.dtype)))
 
 
-def depthwise_conv2d(data: Any, weight: Any, window: Window, dtype: str) -> Any:
+def depthwise_conv2d(data: Any, weight: Any, window: Window, dtype: str, workload: str = "") -> Any:
     """`data` [B, H, W, C] convolved to [B, OH, OW, C * M].
 
     Parameters
@@ -46,6 +47,8 @@ def depthwise_conv2d(data: Any, weight: Any, window: Window, dtype: str) -> Any:
         Kernel, strides, dilation, padding, groups.
     dtype
         Of the result; halves are summed in float32.
+    workload
+        By which records know it.
     """
     from tvm import te
 
@@ -67,7 +70,9 @@ def depthwise_conv2d(data: Any, weight: Any, window: Window, dtype: str) -> Any:
         return te.sum(product, axis=[rows, columns])
 
     shape = (batch, out_height, out_width, outputs)
-    marks = {ROLE: "sum", COLUMNS: [window.strides[1], window.dilation[1], window.padding[1]]}
+    marks: dict[str, Any] = {ROLE: "sum"}
+    marks[COLUMNS] = [window.strides[1], window.dilation[1], window.padding[1]]
+    marks |= {WORKLOAD: workload} if workload else {}
     sums: Any = te.compute(shape, total, name="depthwise", attrs=marks)
     return te.compute(
         shape, lambda *at: sums(*at).astype(dtype), name="result", attrs={ROLE: "result"}

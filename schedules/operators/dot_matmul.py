@@ -61,7 +61,12 @@ def reader(data: Any, leading: list[Any], instruction: DotProduct) -> Any:
 
 
 def dot_matmul(
-    data: Any, weight: Any, columns: int, tile: Tile, instruction: DotProduct | None
+    data: Any,
+    weight: Any,
+    columns: int,
+    tile: Tile,
+    instruction: DotProduct | None,
+    workload: str = "",
 ) -> Any:
     """`data` [..., M, K] times words in panels [panels, K / group, tile.columns]: int32.
 
@@ -78,6 +83,8 @@ def dot_matmul(
         The register tile.
     instruction
         None where integers are multiplied one by one.
+    workload
+        By which records know it.
     """
     *leading, reduced = data.shape
     leading = [constant(extent) or extent for extent in leading]
@@ -94,7 +101,9 @@ def dot_matmul(
         return dot(instruction, left, right) if instruction else left * right.astype("int32")
 
     rows, words, panels = prod(leading), reduced // group, weight.shape[0]
-    tiles = contract(lhs, rhs, [words], [], rows, panels, tile, "int32", multiply)
+    tiles = contract(
+        lhs, rhs, [words], [], rows, panels, tile, "int32", multiply, workload=workload
+    )
     return unpack(
         tiles,
         [*leading, columns],

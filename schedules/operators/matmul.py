@@ -24,7 +24,9 @@ def pack_panels(weight: np.ndarray, columns: int) -> np.ndarray:
     return np.ascontiguousarray(np.moveaxis(split, -2, -3))
 
 
-def packed_matmul(data: Any, weight: Any, columns: int, tile: Tile, dtype: str) -> Any:
+def packed_matmul(
+    data: Any, weight: Any, columns: int, tile: Tile, dtype: str, workload: str = ""
+) -> Any:
     """`data` [..., M, K] times a matrix in panels [panels, K, tile.columns]: [..., M, columns].
 
     Sums are float32 (int32 for integers); `dtype` is the type of the result. All axes of `data` but
@@ -41,7 +43,8 @@ def packed_matmul(data: Any, weight: Any, columns: int, tile: Tile, dtype: str) 
         return weight(panel, *at, column)
 
     total = accumulator(str(data.dtype))
-    tiles = contract(lhs, rhs, [reduced], [], rows, weight.shape[0], tile, total)
+    panels = weight.shape[0]
+    tiles = contract(lhs, rhs, [reduced], [], rows, panels, tile, total, workload=workload)
     return unpack(
         tiles,
         [*leading, columns],
@@ -52,7 +55,7 @@ def packed_matmul(data: Any, weight: Any, columns: int, tile: Tile, dtype: str) 
     )
 
 
-def batched_matmul(left: Any, right: Any, tile: Tile, dtype: str) -> Any:
+def batched_matmul(left: Any, right: Any, tile: Tile, dtype: str, workload: str = "") -> Any:
     """[..., M, K] times [..., K, N], both computed, batch axes broadcast: [..., M, N].
 
     The right operand is packed into panels by the kernel itself.
@@ -83,7 +86,8 @@ def batched_matmul(left: Any, right: Any, tile: Tile, dtype: str) -> Any:
     def rhs(outer: Any, panel: Any, at: Any, column: Any) -> Any:
         return operand(*_broadcast_at(outer, right_batch), panel, *at, column)
 
-    tiles = contract(lhs, rhs, [reduced], batch, _plain(rows), panels, tile, total)
+    rows_of = _plain(rows)
+    tiles = contract(lhs, rhs, [reduced], batch, rows_of, panels, tile, total, workload=workload)
     return unpack(
         tiles,
         [*batch, rows, columns],

@@ -20,7 +20,14 @@ from autoglm_tvm.schedules.tiles import Tile
 _WORD_BYTES = 4
 
 
-def pair_matmul(data: Any, weight: Any, columns: int, tile: Tile, instruction: DotProduct) -> Any:
+def pair_matmul(
+    data: Any,
+    weight: Any,
+    columns: int,
+    tile: Tile,
+    instruction: DotProduct,
+    workload: str = "",
+) -> Any:
     """`data` [..., M, K] times [panels, K / group, tile.columns] of words: int32 [..., M, columns].
 
     As `dot_matmul`; `tile` counts pairs of rows, and two of its columns for each of the result.
@@ -60,6 +67,7 @@ def pair_matmul(data: Any, weight: Any, columns: int, tile: Tile, instruction: D
         lambda left, right: dot(instruction, left, right),
         result=(tile.rows * 2, tile.vectors // 2, tile.lanes),
         pieces=(2, 2),
+        workload=workload,
     )
     extents = [wide(extent) for extent in (*leading, columns)]
     return te.compute(extents, element, name="unpack", attrs={ROLE: "unpack"})

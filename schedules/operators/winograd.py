@@ -40,7 +40,12 @@ def pack_winograd(weight: np.ndarray, transforms: Transforms, columns: int) -> n
 
 
 def winograd_conv2d(
-    data: Any, weight: Any, padding: tuple[int, int, int, int], plan: Plan, dtype: str
+    data: Any,
+    weight: Any,
+    padding: tuple[int, int, int, int],
+    plan: Plan,
+    dtype: str,
+    workload: str = "",
 ) -> Any:
     """`data` [B, H, W, C] convolved to [B, OH, OW, channels].
 
@@ -56,9 +61,11 @@ def winograd_conv2d(
         Sizes, and how the work is cut.
     dtype
         Of the result.
+    workload
+        By which records know it.
     """
     image = _transform_image(data, padding, plan)
-    products = _multiply(image, weight, plan)
+    products = _multiply(image, weight, plan, workload)
     return _place(_transform_products(products, plan), plan, dtype)
 
 
@@ -99,7 +106,7 @@ def _transform_image(data: Any, padding: tuple[int, int, int, int], plan: Plan) 
     return _compute(shape, along_rows, "image", plan)
 
 
-def _multiply(image: Any, weight: Any, plan: Plan) -> Any:
+def _multiply(image: Any, weight: Any, plan: Plan, workload: str) -> Any:
     """The matrix products: [B, chunks, panels, size, size, tiles of a chunk, columns]."""
     size, tile, batch = plan.transforms.size, plan.tile, plan.result[0]
     tiles = contract(
@@ -111,6 +118,7 @@ def _multiply(image: Any, weight: Any, plan: Plan) -> Any:
         plan.panels,
         tile,
         "float32",
+        workload=workload,
     )
 
     def element(*at: Any) -> Any:

@@ -12,27 +12,19 @@ Each element is summed by one thread in the order of k, so the bits do not depen
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from math import prod
 from typing import Any
 
 from autoglm_tvm.schedules.kernel import Block, Kernel, constant
+from autoglm_tvm.schedules.lowering.prefetch import AGAIN
 from autoglm_tvm.schedules.machine import Machine
 from autoglm_tvm.schedules.operators.contraction import OUTER, RESULT, ROLE
 from autoglm_tvm.schedules.products import refuse_unpacked
 from autoglm_tvm.schedules.rule import Refusal
+from autoglm_tvm.schedules.rules.contraction_work import BOTH, ROWS, share_work
 from autoglm_tvm.schedules.rules.epilogue import Epilogue, split_epilogue
 from autoglm_tvm.schedules.rules.parallel import parallel_nest
 from autoglm_tvm.schedules.rules.register_tile import sum_in_registers, tile_of
 from autoglm_tvm.schedules.tiles import Tile
-
-# Pieces of work for each thread, so that uneven cores still balance.
-_CHUNKS_PER_THREAD = 4
-# What a core does in a cycle, roughly: multiply-adds of vectors, bytes from outside of its caches.
-_VECTORS_A_CYCLE = 2
-_BYTES_A_CYCLE = 8
-_BYTES = 4
-# Multiply-adds below which waking other threads costs more than it brings.
-_MIN_PARALLEL = 1 << 15
 
 
 @dataclass(frozen=True)
@@ -73,7 +65,7 @@ class Contraction:
         if not parts.tile.rows_in_registers:
             kernel.schedule.compute_inline(parts.lhs.handle)
         parts = _flatten_rows(kernel, parts)
-        how = _order_loops(kernel.schedule, parts, machine)
+        how = _order_loops(kernel, parts, machine)
         for block in parts.epilogue.rest:
             parallel_nest(kernel.schedule, block.handle, machine)
         return f"{parts.tile.rows}x{parts.tile.columns} tiles in registers, {how}"
@@ -130,36 +122,42 @@ def _flat(at: tuple[Any, ...], extents: tuple[Any, ...]) -> Any:
     return row
 
 
-def _order_loops(schedule: Any, parts: _Parts, machine: Machine) -> str:
+def _order_loops(kernel: Kernel, parts: _Parts, machine: Machine) -> str:
     """Tile the last block of the epilogue and put the sums and their operands into its loops."""
-    tile = parts.result
+    schedule, tile = kernel.schedule, parts.result
     outer, row, column = _loops(schedule, parts)
     row_block, row_within = schedule.split(row, [None, tile.rows])
     panel, vector, lane = schedule.split(column, [None, tile.vectors, tile.lanes])
     if outer is not None and parts.pad is None:
         row_block, outer = schedule.fuse(outer, row_block), None
+    shared = row_block if outer is None else outer
     unit = None if outer is None else parts.total.spatial[parts.outer - 1]
-    chunked, chunk, chunks = _chunk(
-        schedule, outer if outer is not None else row_block, unit, machine
-    )
+    extent = constant(schedule.get(shared).extent)
+    work = share_work(parts.total, parts.tile, (extent, unit), machine, kernel.config)
+    chunked, chunk = schedule.split(shared, [None, work.size])
     inner = [row_block] if outer is not None else []
-    by_panels = _by_panels(parts, chunks, machine)
-    order = [chunked, chunk, *inner]
-    order = [panel, *order] if by_panels else [chunked, panel, chunk, *inner]
+    if work.share == ROWS:
+        order, again = [chunked, panel, chunk, *inner], chunk
+    else:
+        order, again = [panel, chunked, chunk, *inner], chunked
     schedule.reorder(*order, row_within, vector, lane)
 
     parallel = order[0]
-    if parts.total.iterations >= _MIN_PARALLEL:
+    if work.share == BOTH:
+        parallel, again = schedule.fuse(panel, chunked), chunk
+    if work.parallel:
         schedule.parallel(parallel)
     if parts.rhs is not None:
         parallel_nest(schedule, parts.rhs.handle, machine)
-    sum_in_registers(schedule, parts.total, parts.lhs, order[-1])
+    if work.fetched:
+        schedule.annotate(again, AGAIN, 1)
+    sum_in_registers(schedule, parts.total, parts.lhs, order[-1], fetched=work.fetched)
     if parts.pad is not None:
-        _schedule_pad(schedule, parts.pad, None if by_panels else parallel, machine)
+        _schedule_pad(schedule, parts.pad, parallel if work.share == ROWS else None, machine)
     schedule.unroll(row_within)
     schedule.unroll(vector)
     schedule.vectorize(lane)
-    return "panels in parallel" if by_panels else f"{chunks or 'all'} chunks of rows in parallel"
+    return work.description
 
 
 def _loops(schedule: Any, parts: _Parts) -> tuple[Any, Any, Any]:
@@ -185,51 +183,6 @@ def _schedule_pad(schedule: Any, pad: Block, at: Any, machine: Machine) -> None:
     if channels is not None and channels % lanes == 0:
         _, lane = schedule.split(channel, [None, lanes])
         schedule.vectorize(lane)
-
-
-def _chunk(
-    schedule: Any, loop: Any, unit: int | None, machine: Machine
-) -> tuple[Any, Any, int | None]:
-    """Split a loop into pieces of work; returns both loops, and their number if it is known.
-
-    A piece divides `unit`, the height of an image, so that its border is that of one image.
-    """
-    extent = constant(schedule.get(loop).extent)
-    if extent is None:
-        outer, inner = schedule.split(loop, [None, 1])
-        return outer, inner, None
-    wanted = machine.threads * _CHUNKS_PER_THREAD
-    sizes = [size for size in range(1, extent + 1) if (unit or extent) % size == 0]
-    size = max((size for size in sizes if extent // size >= wanted), default=1)
-    outer, inner = schedule.split(loop, [None, size])
-    return outer, inner, extent // size
-
-
-def _by_panels(parts: _Parts, chunks: int | None, machine: Machine) -> bool:
-    """Whether threads should share the weights out rather than the rows.
-
-    Chunks of rows read all weights each, panels read all rows each; what does not fit into the
-    cache comes from memory every time. And the pieces have to go round.
-    """
-    spatial, reduced = parts.total.spatial, parts.total.reduced
-    panels = spatial[-3]
-    if panels is None or chunks is None or None in spatial:
-        return False
-    rows = prod(extent or 1 for extent in spatial[:-3]) * parts.tile.rows
-    weights = _BYTES * panels * parts.tile.columns * prod(extent or 1 for extent in reduced)
-    # Neighbouring rows of an image overlap: each pixel is read from memory once.
-    image = _BYTES * rows * (reduced[-1] or 1)
-
-    def cycles(pieces: int, shared: int, own: int) -> float:
-        """Of one thread; `shared` bytes are read by every piece, `own` by one."""
-        rounds = -(-pieces // machine.threads)
-        reads = rounds if shared > machine.l2_bytes // 2 else 1
-        vectors = parts.total.iterations / pieces * rounds / machine.lanes("float32")
-        return (
-            vectors / _VECTORS_A_CYCLE + (shared * reads + own / machine.threads) / _BYTES_A_CYCLE
-        )
-
-    return cycles(panels, image, weights) < cycles(chunks, weights, image)
 
 
 def _fused(schedule: Any, loops: list[Any]) -> Any:

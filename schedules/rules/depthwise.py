@@ -18,7 +18,8 @@ not depend on the threads.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from math import ceil
 from typing import Any
 
@@ -39,7 +40,7 @@ from autoglm_tvm.schedules.rules.parallel import parallel_nest
 # Pieces of work for each thread, so that uneven cores still balance.
 _CHUNKS_PER_THREAD = 4
 # Multiply-adds below which waking other threads costs more than it brings.
-_MIN_PARALLEL = 1 << 15
+MIN_PARALLEL = 1 << 15
 # Rows of the result in a piece of work: fewer read the rows at its border too often, more let the
 # neighbouring channels fall out of the cache that came with the same memory page.
 _MIN_ROWS, _MAX_ROWS = 4, 16
@@ -103,13 +104,13 @@ class Depthwise:
     def apply(self, kernel: Kernel, machine: Machine) -> str:
         """Schedule the tiles and what follows them."""
         parts = _parts(kernel)
-        tile = choose_tile(parts.total, machine)
+        tile = tuned_tile(choose_tile(parts.total, machine), kernel.config)
         schedule = kernel.schedule
         if parts.pad is not None:
             schedule.compute_inline(parts.pad.handle)
         for block in parts.epilogue.inlined:
             schedule.compute_inline(block.handle)
-        _order_loops(schedule, parts, tile)
+        _order_loops(kernel, parts, tile)
         if parts.repeat is not None:
             _schedule_repeat(schedule, parts.repeat)
         for block in parts.epilogue.rest:
@@ -141,6 +142,12 @@ def choose_tile(total: Block, machine: Machine) -> DepthwiseTile:
     pieces = (batch or 1) * (count // vectors // group)
     rows = _rows(height, ceil(machine.threads * _CHUNKS_PER_THREAD / max(1, pieces)))
     return DepthwiseTile(lanes, vectors, columns, group, rows)
+
+
+def tuned_tile(tile: DepthwiseTile, config: Mapping[str, Any]) -> DepthwiseTile:
+    """`tile` with the `columns`, `vectors`, `group` and `rows` that `config` names."""
+    names = ("columns", "vectors", "group", "rows")
+    return replace(tile, **{name: int(config[name]) for name in names if name in config})
 
 
 def _lanes(channels: int, lanes: int) -> int:
@@ -227,8 +234,9 @@ def _parts(kernel: Kernel) -> _Parts:
     return _Parts(total, pad, repeat, split_epilogue(kernel, result))
 
 
-def _order_loops(schedule: Any, parts: _Parts, tile: DepthwiseTile) -> None:
+def _order_loops(kernel: Kernel, parts: _Parts, tile: DepthwiseTile) -> None:
     """Tile the last block of the epilogue and put the sums into its loops."""
+    schedule = kernel.schedule
     last = parts.epilogue.last.handle
     batch, row, column, channel = schedule.get_loops(last)
     group, within, vector, lane = schedule.split(
@@ -238,7 +246,7 @@ def _order_loops(schedule: Any, parts: _Parts, tile: DepthwiseTile) -> None:
     tiles, pixel = schedule.split(column, [None, tile.columns])
     schedule.reorder(batch, band, group, row, tiles, within, pixel, vector, lane)
     outer = schedule.fuse(batch, band, group)
-    if parts.total.iterations >= _MIN_PARALLEL:
+    if kernel.config.get("parallel", parts.total.iterations >= MIN_PARALLEL):
         schedule.parallel(outer)
     if _calls_functions(schedule.get(last)):
         _copy_sums(schedule, parts, within, tile)

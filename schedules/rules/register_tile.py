@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from autoglm_tvm.schedules.kernel import Block
+from autoglm_tvm.schedules.lowering.prefetch import PANEL
 from autoglm_tvm.schedules.operators.contraction import TILE
 from autoglm_tvm.schedules.tiles import Tile
 
@@ -15,8 +16,11 @@ def tile_of(total: Block) -> Tile:
     return Tile(rows, vectors, lanes, steps, bool(in_registers))
 
 
-def sum_in_registers(schedule: Any, total: Block, lhs: Block, at: Any) -> None:
-    """Sum one tile of `total` inside loop `at`; `lhs` must be inlined unless rows are loaded."""
+def sum_in_registers(schedule: Any, total: Block, lhs: Block, at: Any, *, fetched: int = 0) -> None:
+    """Sum one tile of `total` inside loop `at`; `lhs` must be inlined unless rows are loaded.
+
+    `fetched` is the size of the panel, in elements, where the next one is to be fetched meanwhile.
+    """
     tile, reduced = tile_of(total), len(total.reduced)
     schedule.set_scope(total.handle, 0, "local")
     schedule.compute_at(total.handle, at, preserve_unit_loops=True)
@@ -25,6 +29,8 @@ def sum_in_registers(schedule: Any, total: Block, lhs: Block, at: Any) -> None:
     *slow, step = loops[-reduced:]
     vector, lane = schedule.split(column, [None, tile.lanes])
     step, unrolled = schedule.split(step, [None, tile.steps])
+    if fetched:
+        schedule.annotate(step, PANEL, fetched)
     schedule.reorder(*slow, step, unrolled, row, vector, lane)
     if tile.rows_in_registers:
         schedule.set_scope(lhs.handle, 0, "local")

@@ -26,7 +26,7 @@ from autoglm_tvm.schedules.rules.parallel import parallel_nest
 from autoglm_tvm.schedules.rules.register_tile import sum_in_registers, tile_of
 
 # Multiply-adds below which waking other threads costs more than it brings.
-_MIN_PARALLEL = 1 << 15
+MIN_PARALLEL = 1 << 15
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,8 @@ class _Parts:
         What follows the convolution.
     outputs, chunk, by_panels
         Rows of a tile of results, tiles in a chunk, whether panels are parallel.
+    parallel
+        Whether there is enough work for several threads.
     """
 
     roles: dict[str, Block]
@@ -52,11 +54,7 @@ class _Parts:
     outputs: int
     chunk: int
     by_panels: bool
-
-    @property
-    def parallel(self) -> bool:
-        """Whether there is enough work for several threads."""
-        return self.total.iterations >= _MIN_PARALLEL
+    parallel: bool
 
 
 class Winograd:
@@ -94,8 +92,10 @@ def _parts(kernel: Kernel) -> _Parts:
     roles = {b.annotations[ROLE]: b for b in kernel.blocks if ROLE in b.annotations}
     sums = {b.annotations.get(contraction.ROLE): b for b in kernel.blocks}
     outputs, chunk, by_panels = (int(number) for number in roles["unpack"].annotations[PLAN])
-    epilogue = split_epilogue(kernel, roles["unpack"])
-    return _Parts(roles, sums["sum"], sums["lhs"], epilogue, outputs, chunk, bool(by_panels))
+    epilogue, total = split_epilogue(kernel, roles["unpack"]), sums["sum"]
+    parallel = kernel.config.get("parallel", total.iterations >= MIN_PARALLEL)
+    plan = (outputs, chunk, bool(by_panels), parallel)
+    return _Parts(roles, total, sums["lhs"], epilogue, *plan)
 
 
 def _order_loops(schedule: Any, parts: _Parts) -> tuple[Any, Any]:

@@ -12,6 +12,7 @@ from autoglm_tvm.schedules.default import schedule_kernel
 from autoglm_tvm.schedules.kernel import Kernel
 from autoglm_tvm.schedules.machine import Machine, machine_of
 from autoglm_tvm.schedules.rule import Refusal
+from autoglm_tvm.schedules.rules import DEFAULT_RULES
 from autoglm_tvm.targets import resolve_target
 
 
@@ -67,7 +68,7 @@ def machine() -> Machine:
 
 
 def decide(function: Any, machine: Machine, *rules: Any) -> Decision:
-    return schedule_kernel(function, machine, *([rules] if rules else []))[1]
+    return schedule_kernel(function, machine, rules or DEFAULT_RULES)[1]
 
 
 def test_the_rule_most_of_whose_conditions_held_is_the_closest(machine: Machine) -> None:
