@@ -20,8 +20,10 @@ from autoglm_tvm.compiler.optimise import optimise
 from autoglm_tvm.compiler.package import StagedModel, package
 from autoglm_tvm.compiler.passes.layout import check_layout
 from autoglm_tvm.compiler.read import read
+from autoglm_tvm.compiler.recorded_choices import coverage, recorded_choices
 from autoglm_tvm.compiler.refusal import refusal
 from autoglm_tvm.compiler.schedule import schedule
+from autoglm_tvm.schedules.records import Coverage
 from autoglm_tvm.targets import Target, choose_linker, resolve_target
 from autoglm_tvm.targets.errors import UserInputError
 from autoglm_tvm.targets.system_libraries import SYSTEM_LIBRARIES
@@ -47,12 +49,15 @@ class CompileResult:
         The Relax module before any pass of ours.
     seconds
         Wall time of each stage.
+    tuned
+        Which kernels have tuning records; None where none were to be applied.
     """
 
     bundle: Bundle
     staged: StagedModel
     imported: ImportedModel
     seconds: dict[str, float]
+    tuned: Coverage | None = None
 
     @property
     def directory(self) -> Path:
@@ -71,6 +76,7 @@ class CompileResult:
             "activations_peak_bytes": manifest.memory.activations_peak_bytes,
             "kernel_calls": len(manifest.kernels),
             "elf_check": manifest.elf_check,
+            "records": None if self.tuned is None else self.tuned.to_json(),
             "notes": list(self.staged.read.notes),
             "seconds": {name: round(value, 3) for name, value in self.seconds.items()},
         }
@@ -121,6 +127,7 @@ def compile(
     cpu: str | None = None,
     features: str | None = None,
     layout: str | None = None,
+    records: str | Path | None = None,
     dump_dir: str | Path | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> CompileResult:
@@ -144,6 +151,9 @@ def compile(
         threads to schedule for.
     layout
         Layout of activations, ``"NCHW"`` or ``"NHWC"``; by default the preset's.
+    records
+        Folder or file of tuning records to apply, ``"shipped"`` for those of this package alone;
+        by default none are applied. `CompileResult.tuned` says which kernels have some.
     dump_dir
         Folder for what each stage produced, numbered.
     progress
@@ -165,6 +175,7 @@ def compile(
     # What would stop the last stage stops here, before the minutes of work in between.
     check_replaceable(directory, owned_if=MANIFEST)
     choose_linker(target)
+    choices = None if records is None else recorded_choices(records, target)
     record = _Recorder(progress, Path(dump_dir) if dump_dir is not None else None)
 
     # Read: one normalised graph, whatever the exporter wrote.
@@ -179,12 +190,12 @@ def compile(
 
     # Optimise: graph passes, operators to loops, fusion, weights apart.
     with record.stage("optimise"), refusal("optimise", graph.inputs):
-        optimised = optimise(imported, target)
+        optimised = optimise(imported, target, choices)
     record.dump("optimise", optimised)
 
     # Schedule: loops to the target's cores and vectors.
     with record.stage("schedule"):
-        scheduled = schedule(optimised, target)
+        scheduled = schedule(optimised, target, choices)
     record.dump("schedule", scheduled)
 
     # Build: memory plan, machine code.
@@ -196,7 +207,8 @@ def compile(
     with record.stage("package"):
         staged = StagedModel(name, target, graph, optimised, scheduled, built)
         bundle = package(staged, directory)
-    return CompileResult(bundle, staged, imported, record.seconds)
+    tuned = None if choices is None else coverage(choices, scheduled.kernels)
+    return CompileResult(bundle, staged, imported, record.seconds, tuned)
 
 
 def refined_target(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from autoglm_tvm.compiler.cli.interrupt import end_if_interrupted
-from autoglm_tvm.compiler.cli.options import Json, parse_shapes
+from autoglm_tvm.compiler.cli.options import Cpu, Features, Json, parse_shapes
 
 if TYPE_CHECKING:
     from autoglm_tvm.compiler.compile import CompileResult
@@ -32,13 +32,15 @@ def compile_model(
     ] = None,
     name: Annotated[str | None, typer.Option(help="Name of the library: lib<NAME>.so.")] = None,
     threads: Annotated[int | None, typer.Option(help="Worker threads to schedule for.")] = None,
-    cpu: Annotated[
-        str | None, typer.Option(help="Refine the preset: an LLVM CPU, such as cortex-x3.")
-    ] = None,
-    features: Annotated[
-        str | None, typer.Option(help="Refine the preset: CPU features, such as +dotprod,-sve.")
-    ] = None,
+    cpu: Cpu = None,
+    features: Features = None,
     layout: Annotated[str | None, typer.Option(help="Layout of activations: NCHW or NHWC.")] = None,
+    records: Annotated[
+        Path | None,
+        typer.Option(
+            help="Apply tuning records: a folder or file of them; `shipped` for ours alone."
+        ),
+    ] = None,
     dump_dir: Annotated[
         Path | None, typer.Option(help="Write what each stage produced to this folder.")
     ] = None,
@@ -66,6 +68,7 @@ def compile_model(
             cpu=cpu,
             features=features,
             layout=layout,
+            records=records,
             dump_dir=dump_dir,
             progress=report,
         )
@@ -89,7 +92,13 @@ def _print(result: CompileResult) -> None:
         "memory   "
         + (f"{peak / 1e6:.2f} MB of activations at the peak" if peak is not None else "symbolic"),
         f"kernels  {result.staged.optimised.summary()}",
+        *([f"records  {result.tuned.summary()}"] if result.tuned is not None else []),
         "time     " + ", ".join(f"{name} {s:.1f} s" for name, s in result.seconds.items()),
-        *(f"note     {note}" for note in result.staged.read.notes),
+        *(f"note     {note}" for note in _notes(result)),
     ]
     typer.echo("\n".join(lines))
+
+
+def _notes(result: CompileResult) -> list[str]:
+    of_records = result.tuned.notes if result.tuned is not None else ()
+    return [*result.staged.read.notes, *of_records]

@@ -14,12 +14,18 @@ from typing import Annotated, Any
 import typer
 
 from autoglm_tvm.compiler.cli import (
+    bench_command,
     compile_command,
+    device_command,
     doctor_command,
     explain_command,
     inspect_command,
+    records_command,
     run_command,
+    runtime_command,
     targets_command,
+    tracker_command,
+    tune_command,
     verify_command,
 )
 from autoglm_tvm.compiler.cli.interrupt import catch_interrupts, interrupted
@@ -44,10 +50,16 @@ app = typer.Typer(
 app.command("compile")(compile_command.compile_model)
 app.command("run")(run_command.run_bundle)
 app.command("verify")(verify_command.verify_bundle)
+app.command("tune")(tune_command.tune_model)
+app.command("bench")(bench_command.bench_bundle)
 app.command("inspect")(inspect_command.inspect)
 app.command("explain")(explain_command.explain_schedules)
 app.command("targets")(targets_command.list_targets)
 app.command("doctor")(doctor_command.examine)
+app.add_typer(device_command.app, name="device")
+app.add_typer(tracker_command.app, name="tracker")
+app.add_typer(records_command.app, name="records")
+app.add_typer(runtime_command.app, name="runtime")
 
 
 def _print_version(wanted: bool) -> None:

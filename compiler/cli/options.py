@@ -17,6 +17,10 @@ from autoglm_tvm.targets.errors import UserInputError
 if TYPE_CHECKING:
     import numpy as np
 
+Cpu = Annotated[str | None, typer.Option(help="Refine the preset: an LLVM CPU, such as cortex-x3.")]
+Features = Annotated[
+    str | None, typer.Option(help="Refine the preset: CPU features, such as +dotprod,-sve.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 
 
