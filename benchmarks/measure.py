@@ -7,11 +7,9 @@ Called by `latency.py`.
 
 from __future__ import annotations
 
-import json
-import os
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from math import isfinite
 from pathlib import Path
@@ -21,14 +19,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from autoglm_tvm.compiler.compare import compare
 from autoglm_tvm.compiler.read import read
-from autoglm_tvm.targets.errors import AutoglmError
 from benchmarks.bundles import cached_bundle, compile_case
 from benchmarks.inputs import inputs_of
 from benchmarks.interleave import QUICK, THOROUGH, compare_latency, interleave
-from benchmarks.models.catalog import Case, choose, model_file
+from benchmarks.models.catalog import Case, model_file
 from benchmarks.multiply_adds import total_multiply_adds
 from benchmarks.other_load import watch_other_load
 from benchmarks.ours import OurSide
+from benchmarks.own_process import answer
 from benchmarks.peers.installed import PEERS, YARDSTICK
 from benchmarks.peers.onnx_runtime import profile_onnxruntime
 from benchmarks.peers.peer import Peer, Task
@@ -46,19 +44,7 @@ Row = dict[str, Any]
 
 def main() -> int:
     """Answer a request: model, threads, quick, peers, profile, bundles (a folder), reuse."""
-    request, answer = Path(sys.argv[1]), Path(sys.argv[2])
-    wanted = json.loads(request.read_text("utf-8"))
-    # Read once, when TVM makes its pool. Threads that TVM binds to cores would take those of the
-    # process along, and none of the other runtimes binds any here.
-    os.environ["TVM_NUM_THREADS"] = str(wanted["threads"])
-    os.environ.setdefault("TVM_BIND_THREADS", "0")
-    (case,) = choose([wanted["model"]])
-    try:
-        row = measure(case, wanted)
-    except AutoglmError as error:
-        row = {"error": str(error)}
-    answer.write_text(json.dumps(row), encoding="utf-8")
-    return 0
+    return answer(measure)
 
 
 def measure(case: Case, wanted: dict[str, Any]) -> Row:
@@ -84,7 +70,9 @@ def measure(case: Case, wanted: dict[str, Any]) -> Row:
             "multiply_adds": total_multiply_adds(model),
         }
         peers, row["peers_failed"] = load_peers(wanted["peers"], task, expected)
-        row |= _latencies(ours, {YARDSTICK: yardstick, **peers}, wanted["quick"])
+        others = {YARDSTICK: yardstick, **peers}
+        sides = {"ours": ours.run, **{name: peer.run for name, peer in others.items()}}
+        row |= latencies(sides, "ours", wanted["quick"])
         if wanted["profile"]:
             kernel_times = ours.profile(model, 1.0 if wanted["quick"] else 3.0)
             row["profile"] = {
@@ -132,17 +120,21 @@ def _bundle(case: Case, wanted: dict[str, Any], folder: str) -> tuple[Path, dict
     if wanted["reuse"]:
         return cached_bundle(case, threads), {}
     directory = Path(wanted["bundles"] or folder) / f"{case.name}-{threads}"
-    return directory, compile_case(case, threads, directory)
+    return directory, compile_case(case, threads, directory).seconds
 
 
-def _latencies(ours: OurSide, peers: dict[str, Peer], quick: bool) -> Row:
-    sides = {"ours": ours.run, **{name: peer.run for name, peer in peers.items()}}
+def latencies(sides: Mapping[str, Callable[[], object]], subject: str, quick: bool) -> Row:
+    """Time all sides in turns; ``ratio`` holds the subject's time over that of each other side."""
     with watch_other_load() as others:
         found = interleave(sides, QUICK if quick else THOROUGH)
     return {
         "milliseconds": {name: latency.seconds * 1e3 for name, latency in found.items()},
         "shortest_milliseconds": {name: item.shortest * 1e3 for name, item in found.items()},
-        "ratio": {name: asdict(compare_latency(found["ours"], found[name])) for name in peers},
+        "ratio": {
+            name: asdict(compare_latency(found[subject], latency))
+            for name, latency in found.items()
+            if name != subject
+        },
         "other_cores": others.cores,
     }
 

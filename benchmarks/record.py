@@ -27,14 +27,31 @@ def write_record(path: Path, rows: Sequence[Row], settings: dict[str, Any]) -> N
     UserInputError
         The file cannot be written, or is there and is something else.
     """
+    write_section(path, SECTION, rows, settings, summary(rows))
+
+
+def write_section(
+    path: Path,
+    name: str,
+    rows: Sequence[Row],
+    settings: dict[str, Any],
+    summary: dict[str, Any],
+) -> None:
+    """Write rows, their summary, and the machine as one section of a JSON file.
+
+    Raises
+    ------
+    UserInputError
+        The file cannot be written, or is there and is something else.
+    """
     section = {
         "machine": _machine(),
         "versions": _versions(),
         "settings": settings,
-        "summary": summary(rows),
+        "summary": summary,
         "rows": list(rows),
     }
-    write_sections(path, {SECTION: section})
+    write_sections(path, {name: section})
 
 
 def read_rows(path: Path) -> list[Row]:
@@ -92,14 +109,15 @@ def read_json(path: Path) -> dict[str, Any]:
 
 def _machine() -> dict[str, Any]:
     return {
-        "cpu": _cpu_name(),
+        "cpu": cpu_name(),
         "cores": len(os.sched_getaffinity(0)),
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
     }
 
 
-def _cpu_name() -> str:
+def cpu_name() -> str:
+    """Return what this machine's processor is called."""
     try:
         lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
     except OSError:

@@ -26,8 +26,15 @@ def text_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """Return rows below a header; the first column to the left, the others to the right."""
     lines = [list(header), *(list(row) for row in rows)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    text = [_aligned(line, widths) for line in lines]
+    text = [aligned(line, widths) for line in lines]
     return "\n".join([text[0], "-" * len(text[0]), *text[1:]])
+
+
+def aligned(cells: Sequence[str], widths: Sequence[int]) -> str:
+    """Return cells as a line: the first one to the left, the others to the right."""
+    first, *others = cells
+    right = [f"{cell:>{width}}" for cell, width in zip(others, widths[1:], strict=True)]
+    return "  ".join([f"{first:{widths[0]}}", *right]).rstrip()
 
 
 def header_line(peers: Sequence[str]) -> str:
@@ -36,14 +43,14 @@ def header_line(peers: Sequence[str]) -> str:
         *("model", "threads", "ours ms", YARDSTICK, "ratio", "quartiles", "shortest", "others"),
         *("error", "kernels", "compile s", *(f"{peer} ms" for peer in peers)),
     )
-    return _aligned(cells, _widths(peers))
+    return aligned(cells, _widths(peers))
 
 
 def row_line(row: Row, peers: Sequence[str]) -> str:
     """Return one measurement as a line; what failed, with the reason."""
     start = (row["model"], str(row["threads"]))
     if "error" in row:
-        return f"{_aligned(start, _WIDTHS[:2])}  FAILED: {row['error']}"
+        return f"{aligned(start, _WIDTHS[:2])}  FAILED: {row['error']}"
     times, ratio = row["milliseconds"], row["ratio"][YARDSTICK]
     error, seconds = row["relative_error"], row["compile_seconds"]
     cells = (
@@ -57,7 +64,7 @@ def row_line(row: Row, peers: Sequence[str]) -> str:
         "-" if seconds is None else f"{seconds:.1f}",
         *(f"{times[peer]:.3f}" if peer in times else "-" for peer in peers),
     )
-    return _aligned(cells, _widths(peers)) + ("" if row["right"] else "  WRONG RESULT")
+    return aligned(cells, _widths(peers)) + ("" if row["right"] else "  WRONG RESULT")
 
 
 def summary(rows: Sequence[Row]) -> dict[str, Any]:
@@ -170,9 +177,3 @@ def _peer_means(rows: Sequence[Row]) -> dict[str, dict[str, float]]:
 
 def _widths(peers: Sequence[str]) -> list[int]:
     return [*_WIDTHS, *(max(10, len(peer) + 3) for peer in peers)]
-
-
-def _aligned(cells: Sequence[str], widths: Sequence[int]) -> str:
-    first, *others = cells
-    right = [f"{cell:>{width}}" for cell, width in zip(others, widths[1:], strict=True)]
-    return "  ".join([f"{first:{widths[0]}}", *right]).rstrip()
