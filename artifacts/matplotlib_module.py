@@ -17,6 +17,7 @@ def require_matplotlib() -> Any:
         matplotlib is not installed.
     """
     try:
+        importlib.import_module("matplotlib")
         return importlib.import_module("matplotlib.figure")
     except ImportError as error:
         raise MissingToolError(
