@@ -41,6 +41,10 @@ if TYPE_CHECKING:
     import onnx
 
 _CTRL_C = "Ctrl-C"
+_NOT_FASTER = (
+    "the whole model is not faster: leave the records out, or tune again while nothing else runs "
+    "on the device"
+)
 # Candidates that are built before they are measured.
 _ROUND = 32
 # Candidates of each task that are compared at the end.
@@ -277,7 +281,8 @@ def _end_to_end(
     try:
         default = compiled(output=work / "default")
         tuned = compiled(output=work / "tuned", records=records)
-        return compare(default.directory, tuned.directory), ""
+        found = compare(default.directory, tuned.directory)
+        return found, "" if found.ratio < 1 else _NOT_FASTER
     except AutoglmError as error:
         return None, f"it could not be measured: {error.what}"
     except KeyboardInterrupt:

@@ -14,8 +14,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from autoglm_tvm.artifacts.bundle import read_bundle
 from autoglm_tvm.artifacts.local_run import open_bundle
 from autoglm_tvm.compiler.compile import compile
+from autoglm_tvm.compiler.tuning.report import EndToEnd
 from autoglm_tvm.compiler.tuning.state import TuningState
 from autoglm_tvm.compiler.tuning.tune import TuneLimits, tune
 from autoglm_tvm.compiler.verify import verify
@@ -130,6 +132,7 @@ def test_records_change_what_is_compiled_and_not_what_it_computes(
     assert not any(entry.tuned for entry in one_thread.bundle.manifest.kernels)
 
 
+@pytest.mark.slow
 def test_resume_repeats_no_trial(small_model: Path, pool: DevicePool, tmp_path: Path) -> None:
     records = tmp_path / "records"
     first = tuned(small_model, pool, records, trials=10)
@@ -275,12 +278,28 @@ print(json.dumps([said, [line for text in texts for line in text.splitlines()]])
     assert all(json.loads(line)["format"] == 1 for line in lines)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(("ratio", "said"), [(1.01, "leave the records out"), (0.9, "")])
+def test_a_model_that_is_not_faster_is_told(
+    small_model: Path, pool: DevicePool, tmp_path: Path, ratio: float, said: str
+) -> None:
+    def compare(default: Path, other: Path) -> EndToEnd:
+        assert read_bundle(default).manifest.library == read_bundle(other).manifest.library
+        return EndToEnd(1.0, ratio, ratio, (ratio, ratio), 2, "a device", "1 turn")
+
+    report = tuned(small_model, pool, tmp_path / "records", trials=1, compare_bundles=compare)
+    assert report.end_to_end is not None
+    assert said in report.end_to_end_note
+    assert bool(said) == bool(report.end_to_end_note)
+
+
 def test_limits_are_checked() -> None:
     for wrong in ({"trials": 0}, {"time_s": 0}, {"time_s": -1}):
         with pytest.raises(UserInputError, match="at least one trial"):
             TuneLimits(**wrong)
 
 
+@pytest.mark.slow
 def test_a_time_limit_ends_the_session(small_model: Path, pool: DevicePool, tmp_path: Path) -> None:
     report = tune(
         *(small_model, "host", pool, tmp_path / "records"),
