@@ -228,11 +228,12 @@ def test_kill_9_loses_the_trials_in_flight_at_most(
 def test_ctrl_c_ends_with_a_report(small_model: Path, here: LocalDevice, tmp_path: Path) -> None:
     records = tmp_path / "records"
     process = start(small_model, records, here)
-    until(lambda: recorded(records) > 0, "the first records", 120)
+    until(lambda: recorded(records) > 2, "the first records", 120)
     os.kill(process.pid, signal.SIGINT)
     out, errors = process.communicate(timeout=120)
     assert (process.returncode, out.strip()) == (0, "Ctrl-C"), errors
-    assert recorded(records) > 0
+    # The last one may have been half on its way to the disk, and is taken back then.
+    assert recorded(records) >= 2
 
 
 @pytest.mark.slow
