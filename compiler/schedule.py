@@ -46,9 +46,7 @@ def schedule(
     import tvm
 
     choices = choices or Choices()
-    workloads = {
-        name: kernel_workload(model.module[name], origin.operators) for name, origin in model.calls
-    }
+    workloads = workloads_of(model)
     configs = {name: choices.of(workload) for name, workload in workloads.items()}
     with tvm.target.Target(target.to_tvm_dict()):
         scheduled = apply_default_schedules(model.module, target, configs)
@@ -57,6 +55,15 @@ def schedule(
         for name, origin in model.calls
     )
     return ScheduledModel(scheduled.module, kernels)
+
+
+def workloads_of(model: OptimisedModel) -> dict[str, str]:
+    """The workload of each kernel that is called, by the kernel's name."""
+    origins = dict(model.calls)
+    return {
+        name: kernel_workload(model.module[name], origin.operators)
+        for name, origin in origins.items()
+    }
 
 
 def _entry(

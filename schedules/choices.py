@@ -70,9 +70,12 @@ class Choices:
     def lower(self, workload: str, anchor: Anchor) -> Lowering:
         """Lower an operator as it was chosen, and remember how; `workload` may be unknown, ``""``.
 
-        Anchors of one workload differ in their weights at most.
+        Anchors of one workload differ in their weights at most. One that cannot be lowered is not
+        remembered.
         """
         if not workload:
             return anchor.lower({})
-        self.anchors.setdefault(workload, anchor)
-        return anchor.lower(self.of(workload))
+        lowering = anchor.lower(self.of(workload))
+        if lowering.body is not None or lowering.function is not None:
+            self.anchors.setdefault(workload, anchor)
+        return lowering

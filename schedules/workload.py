@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from autoglm_tvm.schedules.kernel import Kernel, constant
+from autoglm_tvm.schedules.kernel import constant
 
 # Annotation of the block that sums products: the workload's name.
 WORKLOAD = "autoglm.workload"
@@ -74,11 +74,17 @@ def kernel_workload(function: Any, operators: Sequence[str]) -> str:
 
 
 def _marked(function: Any) -> str:
-    try:
-        block = Kernel(function).block(WORKLOAD)
-    except Exception:  # TVM's schedules cannot describe it
-        return ""
-    return str(block.annotations[WORKLOAD]) if block else ""
+    import tvm_ffi
+    from tvm import s_tir
+
+    found: list[str] = []
+
+    def look(block: Any) -> None:
+        if WORKLOAD in block.annotations:
+            found.append(str(block.annotations[WORKLOAD]))
+
+    tvm_ffi.structural_walk(function.body, (s_tir.SBlock, look))
+    return found[0] if found else ""
 
 
 def _types(dtypes: Sequence[str]) -> str:

@@ -66,8 +66,8 @@ def attention_kernel(found: Attention, machine: Machine, choices: Choices) -> At
             stored = _stored(function, index, (*heads.outer, found.width))
             return Lowering(function=stored and stored.with_attr("op_pattern", _OPAQUE))
 
-        if lower({}).function is not None:
-            function = choices.lower(workload, Anchor(lower, ())).function
+        function = choices.lower(workload, Anchor(lower, ())).function
+        if function is not None:
             return AttentionKernel(call, list(_placeholders(found)), function)
     raise ValueError("no layout of the result can be expressed")
 

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from autoglm_tvm.artifacts.trial import TensorType
 from autoglm_tvm.compiler.optimise import OptimisedModel
+from autoglm_tvm.compiler.schedule import workloads_of
 from autoglm_tvm.compiler.tuning.splice import splice
 from autoglm_tvm.schedules.choices import Anchor, Choices
 from autoglm_tvm.schedules.kernel import constant
 from autoglm_tvm.schedules.machine import Machine
 from autoglm_tvm.schedules.search.kernel_spaces import space_of
 from autoglm_tvm.schedules.search.space import Space
-from autoglm_tvm.schedules.workload import kernel_workload
 
 if TYPE_CHECKING:
     import numpy as np
@@ -92,14 +92,10 @@ def tuning_tasks(model: OptimisedModel, choices: Choices, machine: Machine) -> l
 
     Kernels with symbolic extents are left out: there is no size to measure them with.
     """
-    names = [
-        (name, kernel_workload(model.module[name], origin.operators))
-        for name, origin in model.calls
-    ]
-    calls = Counter(workload for _, workload in names)
+    workloads = workloads_of(model)
     often: dict[str, Counter[str]] = {}
-    for name, workload in names:
-        often.setdefault(workload, Counter())[name] += 1
+    for name, _ in model.calls:
+        often.setdefault(workloads[name], Counter())[name] += 1
     weights = _weights_of_calls(model)
     outputs = _results_of_calls(model)
     found = []
@@ -113,7 +109,7 @@ def tuning_tasks(model: OptimisedModel, choices: Choices, machine: Machine) -> l
         space = space_of(function, anchor, machine)
         found.append(
             TuningTask(
-                *(workload, kernel, calls[workload], function, anchor, space),
+                *(workload, kernel, kernels.total(), function, anchor, space),
                 *(arguments, {**weights.get(kernel, {}), **packed}, outputs[kernel]),
             )
         )
