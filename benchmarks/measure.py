@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from autoglm_tvm.compiler.compare import compare
-from autoglm_tvm.compiler.read import read
+from autoglm_tvm.compiler.read import ReadModel, read
 from benchmarks.bundles import cached_bundle, compile_case
 from benchmarks.inputs import inputs_of
 from benchmarks.interleave import QUICK, THOROUGH, compare_latency, interleave
@@ -49,15 +49,12 @@ def main() -> int:
 
 def measure(case: Case, wanted: dict[str, Any]) -> Row:
     """Compile, check and time one model; return a row of the report."""
-    threads, path = wanted["threads"], model_file(case)
-    model = read(path, case.shapes or None)
-    inputs = inputs_of(case, model)
-    task = Task(path, inputs, tuple(spec.name for spec in model.outputs), threads)
+    model, task = task_of(case, wanted["threads"])
     yardstick = PEERS[YARDSTICK].load(task)
     expected = yardstick.outputs()
     with tempfile.TemporaryDirectory() as folder:
         directory, stages = _bundle(case, wanted, folder)
-        ours = OurSide(directory, inputs, threads)
+        ours = OurSide(directory, task.inputs, task.threads)
         error = worst_error(ours.outputs(), expected)
         kernels = ours.bundle.manifest.kernels
         row: Row = {
@@ -80,6 +77,14 @@ def measure(case: Case, wanted: dict[str, Any]) -> Row:
                 YARDSTICK: profile_onnxruntime(task),
             }
     return row
+
+
+def task_of(case: Case, threads: int) -> tuple[ReadModel, Task]:
+    """The model of a case as we read it, and what every side is to do with it."""
+    path = model_file(case)
+    model = read(path, case.shapes or None)
+    outputs = tuple(spec.name for spec in model.outputs)
+    return model, Task(path, inputs_of(case, model), outputs, threads)
 
 
 def worst_error(found: Sequence[np.ndarray], expected: Sequence[np.ndarray]) -> float:

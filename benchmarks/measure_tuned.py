@@ -15,15 +15,12 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from autoglm_tvm.compiler.read import read
 from benchmarks.bundles import compile_case
-from benchmarks.inputs import inputs_of
-from benchmarks.measure import TOLERANCE, latencies, worst_error
-from benchmarks.models.catalog import Case, model_file
+from benchmarks.measure import TOLERANCE, latencies, task_of, worst_error
+from benchmarks.models.catalog import Case
 from benchmarks.ours import OurSide
 from benchmarks.own_process import answer
 from benchmarks.peers.installed import PEERS, YARDSTICK
-from benchmarks.peers.peer import Task
 
 UNTUNED, TUNED = "untuned", "tuned"
 Row = dict[str, Any]
@@ -36,10 +33,8 @@ def main() -> int:
 
 def measure_tuned(case: Case, wanted: dict[str, Any]) -> Row:
     """Compile a model with and without records, check and time both; return a row."""
-    threads, path = wanted["threads"], model_file(case)
-    model = read(path, case.shapes or None)
-    inputs = inputs_of(case, model)
-    task = Task(path, inputs, tuple(spec.name for spec in model.outputs), threads)
+    threads = wanted["threads"]
+    _, task = task_of(case, threads)
     yardstick = PEERS[YARDSTICK].load(task)
     expected = yardstick.outputs()
     records = {UNTUNED: None, TUNED: Path(wanted["records"])}
@@ -48,7 +43,7 @@ def measure_tuned(case: Case, wanted: dict[str, Any]) -> Row:
         coverage = None
         for name, from_where in records.items():
             coverage = compile_case(case, threads, Path(folder) / name, from_where).tuned
-            ours[name] = OurSide(Path(folder) / name, inputs, threads)
+            ours[name] = OurSide(Path(folder) / name, task.inputs, threads)
         errors = {name: worst_error(side.outputs(), expected) for name, side in ours.items()}
         sides = {**{name: side.run for name, side in ours.items()}, YARDSTICK: yardstick.run}
         row = latencies(sides, TUNED, wanted["quick"])

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from autoglm_tvm.compiler.cli.interrupt import end_if_interrupted
 from autoglm_tvm.compiler.cli.options import Cpu, Features, Json, parse_shapes
+from autoglm_tvm.compiler.cli.stages import show_stages
 
 if TYPE_CHECKING:
     from autoglm_tvm.compiler.compile import CompileResult
@@ -48,14 +48,7 @@ def compile_model(
 ) -> None:
     """Compile an ONNX model to a bundle: library, weights, manifest."""
     shapes = parse_shapes(shape or [])
-    from rich.console import Console
-
-    def report(stage: str) -> None:
-        end_if_interrupted()
-        status.update(f"{stage} {model.name}")
-
-    console = Console(stderr=True)
-    with console.status("loading TVM") as status:
+    with show_stages("loading TVM", model.name) as report:
         from autoglm_tvm.compiler import compile
 
         result = compile(

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from autoglm_tvm.compiler.cli.interrupt import end_if_interrupted
 from autoglm_tvm.compiler.cli.options import Json, parse_shapes
+from autoglm_tvm.compiler.cli.stages import show_stages
 
 if TYPE_CHECKING:
     from autoglm_tvm.compiler.explain import Explanation, KernelExplanation
@@ -49,11 +49,7 @@ def explain_schedules(
     shapes = parse_shapes(shape or [])
     from rich.console import Console
 
-    def report(stage: str) -> None:
-        end_if_interrupted()
-        status.update(f"{stage} {path.name}")
-
-    with Console(stderr=True).status("loading") as status:
+    with show_stages("loading", path.name) as report:
         from autoglm_tvm.compiler import explain
 
         if not path.is_dir():

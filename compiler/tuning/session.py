@@ -184,18 +184,15 @@ class TuningSession:
         round takes the trials in flight at most.
         """
         ready = [one for one in built if one.trial is not None]
-        failed = {id(one): Measurement((), failure=one.failure) for one in built if not one.trial}
-        unbuilt = [one for one in built if one.trial is None]
-        self.store.append([self._record(one, failed[id(one)]) for one in unbuilt])
+        self.store.append([self._record(one, _unbuilt(one)) for one in built if one.trial is None])
         self.show("measuring")
         with self.timed("measuring_s"):
-            measured = iter(
-                self.pool.measure(
-                    [one.trial for one in ready if one.trial is not None],
-                    on_result=lambda at, found: self.store.append([self._record(ready[at], found)]),
-                )
+            found = self.pool.measure(
+                [_trial(one) for one in ready],
+                on_result=lambda at, one: self.store.append([self._record(ready[at], one)]),
             )
-        return [failed[id(one)] if id(one) in failed else next(measured) for one in built]
+        measured = iter(found)
+        return [_unbuilt(one) if one.trial is None else next(measured) for one in built]
 
     def _count(self, open_task: OpenTask, one: Built, measurement: Measurement) -> None:
         state = open_task.state
@@ -293,6 +290,10 @@ def _trial(built: Built | None) -> Trial:
     assert built is not None
     assert built.trial is not None
     return built.trial
+
+
+def _unbuilt(built: Built) -> Measurement:
+    return Measurement((), failure=built.failure)
 
 
 def _text(built: Built) -> str:

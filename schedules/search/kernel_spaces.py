@@ -26,6 +26,7 @@ _CHUNKS = (0, 1, 2, 3, 4, 6, 8, 12, 16, 24, 32)
 _SHARES = ("rows", "panels", "both")
 _TOGETHER = (1, 2, 3, 4, 6, 8, 12, 16)
 _MOST_ROWS = 14
+_SEVERAL = 2
 # Tiles with a smaller share of the default's sums are not worth a trial.
 _FEWER_SUMS = 3
 
@@ -66,28 +67,11 @@ def _contraction(kernel: Kernel, anchor: Anchor, machine: Machine) -> Space | No
     outer = int(total.annotations[contraction.OUTER])
     rows = (prod(extent or 1 for extent in spatial[: outer + 1]), None)
     work = share_work(total, tile, rows, machine, {})
-    default: Config = {
-        "rows": tile.rows,
-        "vectors": tile.vectors,
-        "steps": tile.steps,
-        "share": work.share,
-        "pieces": PIECES,
-        "prefetch": 0,
-        "parallel": work.parallel,
-    }
-    reduced = total.reduced[-1] or 1
     height = min(rows[0] * tile.rows, _MOST_ROWS)
-    knobs = _tile_knobs(tile, height, machine) | {
-        "steps": _steps(tile, reduced),
-        "share": _shares(work.share, spatial[-3] or 1, machine),
-        "pieces": _PIECES,
-        "prefetch": (0, 1) if (spatial[-3] or 1) > 1 else (0,),
-        "parallel": _switch(work.parallel, machine),
-    }
+    default = _default(tile, work.share, work.parallel)
     if anchor.algorithms:
         default |= {"algorithm": DIRECT, "chunk": 0}
-        knobs |= {"algorithm": anchor.algorithms, "chunk": _CHUNKS}
-    return _space(knobs, default, total, tile, machine)
+    return _space(total, default, anchor, machine, height, spatial[-3] or 1)
 
 
 def _winograd(kernel: Kernel, anchor: Anchor, machine: Machine) -> Space | None:
@@ -98,33 +82,44 @@ def _winograd(kernel: Kernel, anchor: Anchor, machine: Machine) -> Space | None:
     tile = tile_of(total)
     outputs, _, by_panels = (int(number) for number in plan.annotations[winograd.PLAN])
     sizes = {transforms.outputs: name for name, transforms in ALGORITHMS.items()}
-    default: Config = {
+    share = "panels" if by_panels else "rows"
+    default = _default(tile, share, total.iterations >= MIN_WINOGRAD)
+    default |= {"algorithm": sizes[outputs], "chunk": 0}
+    # As the plain sum it may have any number of panels.
+    return _space(total, default, anchor, machine, _MOST_ROWS, _SEVERAL)
+
+
+def _default(tile: Tile, share: str, parallel: bool) -> Config:
+    return {
         "rows": tile.rows,
         "vectors": tile.vectors,
         "steps": tile.steps,
-        "share": "panels" if by_panels else "rows",
+        "share": share,
         "pieces": PIECES,
         "prefetch": 0,
-        "parallel": total.iterations >= MIN_WINOGRAD,
-        "algorithm": sizes[outputs],
-        "chunk": 0,
+        "parallel": parallel,
     }
-    knobs = _tile_knobs(tile, _MOST_ROWS, machine) | {
-        "steps": _steps(tile, total.reduced[-1] or 1),
-        "share": _shares(default["share"], 2, machine),
-        "pieces": _PIECES,
-        "prefetch": (0, 1),
-        "parallel": _switch(default["parallel"], machine),
-        "algorithm": anchor.algorithms,
-        "chunk": _CHUNKS,
-    }
-    return _space(knobs, default, total, tile, machine)
 
 
 def _space(
-    knobs: dict[str, Any], default: Config, total: Block, tile: Tile, machine: Machine
+    total: Block,
+    default: Config,
+    anchor: Anchor,
+    machine: Machine,
+    most_rows: int,
+    panels: int,
 ) -> Space:
-    """The space with what the cost model should know beside the knobs."""
+    """The space of the block that sums, with what the cost model should know beside the knobs."""
+    tile = tile_of(total)
+    knobs = _tile_knobs(tile, most_rows, machine) | {
+        "steps": _steps(tile, total.reduced[-1] or 1),
+        "share": _shares(default["share"], panels, machine),
+        "pieces": _PIECES,
+        "prefetch": (0, 1) if panels > 1 else (0,),
+        "parallel": _switch(default["parallel"], machine),
+    }
+    if anchor.algorithms:
+        knobs |= {"algorithm": anchor.algorithms, "chunk": _CHUNKS}
     fitting = set(_shapes(tile, max(knobs["rows"]), machine))
     columns = (total.spatial[-3] or 1) * tile.columns
     height = prod(extent or 1 for extent in total.spatial[:-3]) * tile.rows
