@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from autoglm_tvm.artifacts.carried_types import carried, restored
 from autoglm_tvm.artifacts.inputs import check_inputs
 from autoglm_tvm.artifacts.manifest import (
     FILE_NAME,
@@ -44,13 +45,16 @@ class Bundle:
         return map_weights(self.weights_path, self.manifest.weights)
 
     def check_inputs(self, inputs: Mapping[str, np.ndarray]) -> list[np.ndarray]:
-        """Return the inputs in calling order, contiguous; see `inputs.check_inputs`."""
-        return check_inputs(self.manifest.inputs, inputs)
+        """Return what the library takes, in calling order; see `inputs.check_inputs`.
+
+        Small types are as `carried_types` says.
+        """
+        return [carried(array) for array in check_inputs(self.manifest.inputs, inputs)]
 
     def name_outputs(self, arrays: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
         """Pair what the library returned with the outputs' names in the ONNX file."""
-        names = [spec.name for spec in self.manifest.outputs]
-        return dict(zip(names, arrays, strict=True))
+        specs = self.manifest.outputs
+        return {s.name: restored(array, s.dtype) for s, array in zip(specs, arrays, strict=True)}
 
 
 def hash_file(path: Path) -> FileEntry:

@@ -8,8 +8,15 @@ from typing import Any
 from autoglm_tvm.targets.errors import MissingToolError
 
 
-def require_matplotlib() -> Any:
+def require_matplotlib(option: str = "--png", instead: str = "--html needs nothing") -> Any:
     """Return ``matplotlib.figure``, which draws without a display; ask before hours of work.
+
+    Parameters
+    ----------
+    option
+        What asked for a picture.
+    instead
+        What can be had without matplotlib.
 
     Raises
     ------
@@ -22,6 +29,6 @@ def require_matplotlib() -> Any:
     except ImportError as error:
         raise MissingToolError(
             "matplotlib, which draws the picture, is not installed",
-            where="--png",
-            hint='pip install "autoglm-tvm[bench]", or leave --png out: --html needs nothing',
+            where=option,
+            hint=f'pip install "autoglm-tvm[bench]", or leave {option} out: {instead}',
         ) from error

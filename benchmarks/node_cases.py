@@ -6,7 +6,7 @@ import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from autoglm_tvm.compiler.frontend.dtypes import is_supported
+from autoglm_tvm.compiler.frontend.dtypes import is_carried, is_supported
 
 if TYPE_CHECKING:
     import onnx
@@ -148,8 +148,8 @@ def _arrays(values: Any, data: Any) -> dict[str, Any]:
 
 
 def _is_supported(value: onnx.ValueInfoProto) -> bool:
-    kind = value.type.WhichOneof("value")
-    return kind == "tensor_type" and is_supported(value.type.tensor_type.elem_type)
+    kind, elem_type = value.type.WhichOneof("value"), value.type.tensor_type.elem_type
+    return kind == "tensor_type" and (is_supported(elem_type) or is_carried(elem_type))
 
 
 def _parameters_to_initializers(graph: onnx.GraphProto, feeds: dict[str, Any]) -> None:

@@ -9,9 +9,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from autoglm_tvm.artifacts.carried_types import carried, restored
 from autoglm_tvm.compiler.build import build
 from autoglm_tvm.compiler.import_onnx import ImportedModel, import_onnx
 from autoglm_tvm.compiler.optimise import optimise
+from autoglm_tvm.compiler.quantize import quantize
 from autoglm_tvm.compiler.read import ReadModel, read
 from autoglm_tvm.compiler.schedule import schedule
 from autoglm_tvm.targets import resolve_target
@@ -38,18 +40,24 @@ def run_case(case: NodeCase, importer_alone: bool) -> Outcome:
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")
         try:
-            executable, weights = None, []
+            executable, weights, graph = None, [], None
             if importer_alone:
                 module = _import_alone(case)
                 stage = "compile error"
                 executable = _compile_alone(module)
             else:
-                graph = read(case.model)
+                graph = quantize(read(case.model), resolve_target("host"), None).model
                 imported = import_onnx(graph)
                 stage = "compile error"
                 executable, weights = _compile_staged(graph, imported)
             stage = "run error"
-            results = _run(executable, [*case.feeds.values(), *weights])
+            feeds = list(case.feeds.values())
+            if graph is None:
+                results = _run(executable, feeds)
+            else:
+                results = _run(executable, [*map(carried, feeds), *weights])
+                specs = graph.outputs
+                results = [restored(a, s.dtype) for a, s in zip(results, specs, strict=True)]
             difference = _difference(results, list(case.expected.values()))
         except UserInputError as error:
             return Outcome("refused", f"{error.what}")

@@ -15,7 +15,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from autoglm_tvm.artifacts.carried_types import carried
+from autoglm_tvm.compiler.converters import CONVERTERS
+from autoglm_tvm.compiler.converters.node_types import (
+    NodeTypes,
+    carried_inputs,
+    node_types,
+    set_types,
+)
 from autoglm_tvm.compiler.frontend.operators_for_loops import prefer_operators
+from autoglm_tvm.compiler.passes.half_weights import widens_half_weights
 from autoglm_tvm.compiler.read import ReadModel
 from autoglm_tvm.compiler.refusal import how_to_bind
 from autoglm_tvm.targets.errors import UserInputError
@@ -40,10 +49,13 @@ class ImportedModel:
         One function ``main``; constants are part of it.
     tensor_names
         ONNX tensor name for each Relax variable that stands for one.
+    half_weights
+        Whether constants of float16 are used as float32: the module has them folded to float32.
     """
 
     module: IRModule
     tensor_names: dict[str, str]
+    half_weights: bool = False
 
     def summary(self) -> str:
         """One line for people."""
@@ -64,7 +76,7 @@ def import_onnx(model: ReadModel) -> ImportedModel:
     """
     from tvm import relax
 
-    importer = _importer_class()()
+    importer = _importer_class()(model.proto.graph)
     opset = next(
         entry.version for entry in model.proto.opset_import if entry.domain in ("", "ai.onnx")
     )
@@ -85,7 +97,7 @@ def import_onnx(model: ReadModel) -> ImportedModel:
     if len(model.outputs) == 1 and isinstance(result, relax.Var):
         # The importer returns a single output under a fresh variable, which outlives its own.
         names[result.name] = model.outputs[0].name
-    return ImportedModel(module, names)
+    return ImportedModel(module, names, widens_half_weights(model.proto.graph))
 
 
 def _refuse_operators(module: Any) -> None:
@@ -117,6 +129,8 @@ def _refusal(importer: Any, model: ReadModel, error: Exception) -> UserInputErro
 
 
 def _importer_class() -> Any:
+    import tvm
+    from onnx import numpy_helper
     from tvm import relax
     from tvm.relax.frontend.onnx import onnx_frontend
 
@@ -137,8 +151,9 @@ def _importer_class() -> Any:
     class Importer(onnx_frontend.ONNXGraphImporter):
         """TVM's importer, with names kept and the node at work known."""
 
-        def __init__(self) -> None:
-            super().__init__({}, "float32")
+        def __init__(self, graph: Any) -> None:
+            super().__init__({}, carried_inputs(graph))
+            self.types = node_types(graph)
             self.bb.emit_te = prefer_operators(self.bb)
             self.tensor_names: dict[str, str] = {}
             self.converting = ("", "")
@@ -147,17 +162,28 @@ def _importer_class() -> Any:
         def bound_names(self, weights: Any) -> Any:
             """Pair the importer's variable of each detached weight with its value."""
             for name, array in weights.items():
-                yield self._inputs[name].name, array
+                yield self._inputs[name].name, carried(array)
 
         def close_block(self) -> None:
             """End the block that an error leaves open, of which TVM would print a warning."""
             with contextlib.suppress(Exception):
                 self.bb._end_block()
 
+        def _parse_array(self, tensor_proto: Any) -> Any:
+            """Read an initializer, small types as what carries them."""
+            array = numpy_helper.to_array(tensor_proto)
+            return tvm.runtime.tensor(carried(array).reshape(tuple(tensor_proto.dims)))
+
+        def _check_for_unsupported_ops(self, graph: Any) -> None:
+            """Nothing: the read stage has refused them, and TVM does not know our converters."""
+
         def _convert_operator(
             self, op_name: str, inputs: Any, attrs: dict[str, Any], opset: int
         ) -> Any:
             self.converting = (op_name, attrs["tvm_custom"]["name"])
+            set_types(attrs, self.types.get(attrs["tvm_custom"]["name"], NodeTypes()))
+            if op_name in CONVERTERS:
+                return self.bb.normalize(CONVERTERS[op_name](self.bb, list(inputs), attrs))
             return super()._convert_operator(op_name, inputs, attrs, opset)
 
         def _convert_subgraph(self, bb: Any, graph: Any) -> Any:

@@ -41,7 +41,7 @@ def random_inputs(
     sizes
         Size of each symbolic dimension.
     """
-    import ml_dtypes  # noqa: F401 - registers bfloat16 with numpy
+    import ml_dtypes
     import numpy as np
 
     arrays: dict[str, np.ndarray] = {}
@@ -55,6 +55,10 @@ def random_inputs(
             first = 1 if _is_divisor(spec.name, graph) else 0
             bound = min(_index_bound(spec.name, graph), np.iinfo(dtype).max)
             values = first + rng.integers(0, bound, shape)
+        elif "int" in str(dtype):
+            # ml_dtypes' integers of 4 and 2 bits, which numpy does not count as integers.
+            limits = ml_dtypes.iinfo(dtype)
+            values = rng.integers(int(limits.min), int(limits.max) + 1, shape)
         else:
             values = rng.standard_normal(shape)
         # An array of rank 0 becomes a plain number in arithmetic, which ONNX Runtime refuses.

@@ -20,6 +20,10 @@ from autoglm_tvm.compiler.frontend.keep_symbols import keep_symbols
 from autoglm_tvm.compiler.frontend.load import load
 from autoglm_tvm.compiler.frontend.outputs import settle_outputs
 from autoglm_tvm.compiler.frontend.prune import prune
+from autoglm_tvm.compiler.frontend.quantized.normalise import (
+    first_quantized,
+    normalise_quantized,
+)
 from autoglm_tvm.compiler.frontend.rewrite import rewrite_nodes
 from autoglm_tvm.compiler.frontend.shape_values import (
     bypass_identities,
@@ -40,6 +44,7 @@ from autoglm_tvm.compiler.frontend.support import (
 from autoglm_tvm.compiler.frontend.upgrade import upgrade_opset
 from autoglm_tvm.compiler.frontend.weights import detach_weights
 from autoglm_tvm.compiler.frontend.windows import check_windows_fit
+from autoglm_tvm.compiler.frontend.zero_channels import drop_zero_channels
 
 if TYPE_CHECKING:
     import numpy as np
@@ -68,6 +73,9 @@ class ReadModel:
         Version of the default operator set.
     dimensions
         The model's dimension names, each with the number it was bound to or its symbol's name.
+    quantized
+        Name of the file's first node that computes with quantized tensors, which need not be in
+        `proto`; None where the file's model is float.
     """
 
     proto: onnx.ModelProto
@@ -78,6 +86,7 @@ class ReadModel:
     source_sha256: str
     opset: int
     dimensions: Mapping[str, int | str]
+    quantized: str | None = None
 
     def summary(self) -> str:
         """Return inputs, outputs, operators and notes as text of several lines."""
@@ -157,7 +166,9 @@ def read(
     if bound.changed:
         check_shapes_fit(proto, label)
     infer_shapes(proto, label)
+    quantized = first_quantized(proto)
     notes += upgrade_opset(proto, weights)
+    notes += normalise_quantized(proto, weights, label)
     check_windows_fit(proto, label)
 
     # The graph: what the importer lacks is expanded, what is known is folded, the rest is refused.
@@ -173,6 +184,7 @@ def read(
     constant_nodes_to_initializers(proto)
     notes += prune(proto)
     infer_shapes(proto)
+    notes += drop_zero_channels(proto, weights)
     check_windows_fit(proto, label)
     check_supported(proto, label)
     notes += settle_outputs(proto, declared, trust_declared=not bound.changed)
@@ -187,4 +199,5 @@ def read(
         source_sha256=source.sha256,
         opset=default_opset(proto),
         dimensions=bound.dimensions,
+        quantized=quantized,
     )

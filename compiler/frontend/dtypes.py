@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from autoglm_tvm.artifacts.carried_types import CARRIERS
+
 if TYPE_CHECKING:
     import numpy as np
     import onnx
 
 #: ONNX element types that TVM 0.27 imports and lowers rightly. The float8 casts are silently wrong
-#: there; 4-bit and 2-bit types, complex numbers and strings have no import at all.
+#: there, and 4-bit and 2-bit types have no import: these are carried as one byte a value (see
+#: `artifacts/carried_types.py`), which our own converters know. Complex numbers and strings are not
+#: for compiling.
 SUPPORTED = (
     "FLOAT",
     "FLOAT16",
@@ -42,8 +46,19 @@ def is_supported(elem_type: int) -> bool:
     return dtype_label(elem_type).upper() in SUPPORTED
 
 
+def is_carried(elem_type: int) -> bool:
+    """Say whether tensors of this element type are carried in a wider one."""
+    import onnx
+
+    # 0 stands for a type that is not known.
+    named = elem_type and elem_type in onnx.TensorProto.DataType.values()
+    if not named or is_supported(elem_type):
+        return False
+    return str(numpy_dtype(elem_type)) in CARRIERS
+
+
 def numpy_dtype(elem_type: int) -> np.dtype:
-    """Return the numpy (or ml_dtypes) dtype of a supported element type."""
+    """Return the numpy (or ml_dtypes) dtype of an element type."""
     from onnx import helper
 
     return helper.tensor_dtype_to_np_dtype(elem_type)

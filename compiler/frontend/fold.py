@@ -1,7 +1,8 @@
 """Fold constants and shape arithmetic, and never trust the tool that did it.
 
 onnxslim goes first (only its constant folding: its fusions rename tensors and change the
-arithmetic), then onnxruntime's offline basic level. Each works on a copy; its result counts only
+arithmetic), then onnxruntime's offline basic level. Neither sees the values of quantized weights,
+so that those stay quantized. Each works on a copy; its result counts only
 if the interface is kept, no foreign operator came in, the checker passes, and onnxruntime computes
 the same from both models; a note says where onnxruntime cannot run them.
 """
@@ -19,6 +20,10 @@ from autoglm_tvm.compiler.frontend.graph import walk_nodes
 from autoglm_tvm.compiler.frontend.infer import infer_shapes
 from autoglm_tvm.compiler.frontend.interface import Interface
 from autoglm_tvm.compiler.frontend.prune import prune
+from autoglm_tvm.compiler.frontend.quantized.constants import (
+    hide_quantized_constants,
+    show_quantized_constants,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -77,7 +82,9 @@ def _try(
     copy.CopyFrom(model)
     interface = Interface.of(model)
     try:
+        hidden = hide_quantized_constants(copy)
         folded = folder(copy)
+        show_quantized_constants(folded, hidden)
     except Exception as err:
         # Both tools raise whatever their libraries raise; folding is optional, so any failure only
         # means that this tool cannot do it.

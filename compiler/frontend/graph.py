@@ -3,13 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import onnx
 
 #: The default operator set has two spellings in ONNX files.
 DEFAULT_DOMAINS = ("", "ai.onnx")
+
+
+def attribute(node: onnx.NodeProto, name: str, default: Any) -> Any:
+    """Return the value of an attribute, strings decoded."""
+    return next((_value(each) for each in node.attribute if each.name == name), default)
+
+
+def attributes(node: onnx.NodeProto) -> dict[str, Any]:
+    """Return the values of a node's attributes by name, strings decoded."""
+    return {each.name: _value(each) for each in node.attribute}
+
+
+def _value(attribute: onnx.AttributeProto) -> Any:
+    from onnx import helper
+
+    value = helper.get_attribute_value(attribute)
+    return value.decode() if isinstance(value, bytes) else value
 
 
 def subgraphs(node: onnx.NodeProto) -> Iterator[tuple[str, onnx.GraphProto]]:
@@ -67,6 +84,12 @@ def captured_names(node: onnx.NodeProto) -> set[str]:
 def input_names(node: onnx.NodeProto) -> set[str]:
     """Return every tensor that `node` needs: its own inputs and those its nested graphs read."""
     return {name for name in node.input if name} | captured_names(node)
+
+
+def kept_names(graph: onnx.GraphProto) -> set[str]:
+    """Return the tensors that must exist under their names: outputs, and what branches read."""
+    captured = {name for node in graph.node for name in captured_names(node)}
+    return captured | {value.name for value in graph.output}
 
 
 def initializer_names(graph: onnx.GraphProto) -> set[str]:

@@ -21,6 +21,8 @@ SAME_AS_FIRST_INPUT = (
     "SkipLayerNormalization",
     "Trilu",
 )
+#: Those whose first output has the first input's type and shape but for its last dimension, N.
+LAST_IS_N = ("MatMulNBits",)
 
 
 def forget_shapes(model: onnx.ModelProto) -> dict[str, onnx.TypeProto]:
@@ -81,23 +83,30 @@ def _forget_generated_names(model: onnx.ModelProto) -> None:
 
 
 def _pass_through_contrib(graph: onnx.GraphProto) -> bool:
-    """Type the outputs of com.microsoft operators that keep their input's type."""
+    """Type the outputs of com.microsoft operators that are like their first input."""
     types = tensor_types(graph)
     outputs = {value.name: value for value in graph.output}
     found = False
     for node in graph.node:
-        if node.domain != "com.microsoft" or node.op_type not in SAME_AS_FIRST_INPUT:
+        known = (*SAME_AS_FIRST_INPUT, *LAST_IS_N)
+        if node.domain != "com.microsoft" or node.op_type not in known:
             continue
         source, name = types.get(node.input[0]), node.output[0]
-        if source is None or static_shape(source) is None:
+        if source is None or not static_shape(source):
             continue
         if static_shape(types.get(name)) is not None:
             continue
         value = outputs[name] if name in outputs else graph.value_info.add(name=name)
         value.type.CopyFrom(source)
+        if node.op_type in LAST_IS_N:
+            value.type.tensor_type.shape.dim[-1].dim_value = _attribute_n(node)
         types[name] = value.type
         found = True
     return found
+
+
+def _attribute_n(node: onnx.NodeProto) -> int:
+    return next((attribute.i for attribute in node.attribute if attribute.name == "N"), 0)
 
 
 def check_shapes_fit(model: onnx.ModelProto, label: str) -> list[str]:

@@ -216,10 +216,6 @@ RULES = (
         WrongImport(name, _not_float32, "its constants are float32 whatever the input is")
         for name in ("Elu", "Selu", "ThresholdedRelu")
     ),
-    *(
-        WrongImport(name, lambda c: bool(c.attribute("block_size", 0)), "blocks are not supported")
-        for name in ("QuantizeLinear", "DequantizeLinear")
-    ),
     WrongImport("RMSNormalization", _all_axes, "normalising over every axis is not supported"),
     WrongImport("NonMaxSuppression", _nms_run_time_limit, "limits must be constants"),
     WrongImport("BitShift", _shift_past_width, "it shifts by less than 0 or by all bits"),

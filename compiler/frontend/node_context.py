@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from autoglm_tvm.compiler.frontend.dtypes import dtype_label
+from autoglm_tvm.compiler.frontend.graph import attribute
 from autoglm_tvm.compiler.frontend.infer import static_shape
 
 if TYPE_CHECKING:
@@ -34,13 +35,7 @@ class NodeContext:
 
     def attribute(self, name: str, default: Any) -> Any:
         """Return the value of an attribute, strings decoded."""
-        from onnx import helper
-
-        for attribute in self.node.attribute:
-            if attribute.name == name:
-                value = helper.get_attribute_value(attribute)
-                return value.decode() if isinstance(value, bytes) else value
-        return default
+        return attribute(self.node, name, default)
 
     def has_input(self, index: int) -> bool:
         """Say whether the optional input is given."""

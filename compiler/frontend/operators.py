@@ -8,6 +8,8 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
+from autoglm_tvm.compiler.converters import CONVERTERS
+
 if TYPE_CHECKING:
     import onnx
 
@@ -21,6 +23,7 @@ MICROSOFT = (
     "FastGelu",
     "Gelu",
     "MatMulInteger16",
+    "MatMulNBits",
     "QuantizeLinear",
     "SkipLayerNormalization",
     "Trilu",
@@ -41,10 +44,10 @@ BUILT_IN = ("If", "Constant")
 
 @lru_cache(maxsize=1)
 def standard_operators() -> frozenset[str]:
-    """Return the standard operators (default domain) for which TVM's importer has a converter."""
+    """Return the operators of the default domain that TVM's importer, or ours, converts."""
     from tvm.relax.frontend.onnx.onnx_frontend import _get_convert_map
 
-    return (frozenset(_get_convert_map()) | set(BUILT_IN)) - set(NOT_STANDARD)
+    return (frozenset(_get_convert_map()) | set(BUILT_IN) | set(CONVERTERS)) - set(NOT_STANDARD)
 
 
 def has_converter(node: onnx.NodeProto) -> bool:

@@ -17,6 +17,7 @@ from autoglm_tvm.compiler.frontend.rewrite_numerics import FLOATS, float_mod, nm
 from autoglm_tvm.compiler.frontend.rewrite_shapes import (
     pool_with_explicit_pads,
     reshape_to_inferred,
+    squeeze_from_the_front,
 )
 
 if TYPE_CHECKING:
@@ -119,6 +120,30 @@ def _topk_sorted(context: NodeContext, fresh: FreshNames) -> Nodes | None:
     return [context.node]
 
 
+def _cast_to_the_type(context: NodeContext, fresh: FreshNames) -> Nodes | None:
+    """CastLike(x, y) = Cast(x, to the type of y)."""
+    node = context.node
+    known = context.types.get(node.input[1])
+    if known is None or not known.tensor_type.elem_type:
+        return None
+    made = _cast(node.input[0], known.tensor_type.elem_type, node.name, fresh)
+    made.name, made.output[0] = node.name, node.output[0]
+    made.attribute.extend(node.attribute)
+    return [made]
+
+
+def _dropout_is_identity(context: NodeContext, fresh: FreshNames) -> Nodes | None:
+    """Dropout(x) = x where nobody trains; TVM's layout conversion fails on its pair of results."""
+    from onnx import helper
+
+    training = context.constant(2)
+    asked = context.has_input(2) and (training is None or bool(training))
+    if asked or context.has_output(1):
+        return None
+    node = context.node
+    return [helper.make_node("Identity", node.input[:1], node.output[:1], name=node.name)]
+
+
 def _conv_transpose_pads(context: NodeContext, fresh: FreshNames) -> Nodes | None:
     """ConvTranspose's output_shape stands for pads; the formula is that of the ONNX operator."""
     from onnx import helper
@@ -155,13 +180,16 @@ def _conv_transpose_pads(context: NodeContext, fresh: FreshNames) -> Nodes | Non
 REWRITES: tuple[tuple[str, Rewrite], ...] = (
     ("Pow", _pow_of_one_type),
     ("AveragePool", pool_with_explicit_pads),
+    ("CastLike", _cast_to_the_type),
     ("ConvTranspose", _conv_transpose_pads),
+    ("Dropout", _dropout_is_identity),
     ("Expand", expand_both_ways),
     ("MaxPool", pool_with_explicit_pads),
     ("Mod", float_mod),
     ("NonMaxSuppression", nms_thresholds),
     ("OneHot", _one_hot_by_comparison),
     ("Reshape", reshape_to_inferred),
+    ("Squeeze", squeeze_from_the_front),
     ("TopK", _topk_sorted),
 )
 

@@ -62,6 +62,26 @@ def _importer_follows(context: NodeContext, name: str) -> bool:
     return node.op_type in SHAPE_OPERATORS and all(_importer_follows(context, i) for i in data)
 
 
+def squeeze_from_the_front(context: NodeContext, fresh: FreshNames) -> list[onnx.NodeProto] | None:
+    """Squeeze(x, axes) with axes from the front: TVM's layout conversion takes no others."""
+    import numpy as np
+    from onnx import helper, numpy_helper
+
+    node, shape = context.node, context.shape(0)
+    constant = context.constant(1)
+    axes = list(context.attribute("axes", [])) if constant is None else constant.tolist()
+    if shape is None or all(axis >= 0 for axis in axes):
+        return None
+    axes = [axis + len(shape) if axis < 0 else axis for axis in axes]
+    if constant is None:
+        replace_items(node.attribute, [helper.make_attribute("axes", axes)])
+        return [node]
+    name = fresh.take(f"{node.name}/axes")
+    tensor = numpy_helper.from_array(np.array(axes, dtype=np.int64))
+    node.input[1] = name
+    return [helper.make_node("Constant", [], [name], name=name, value=tensor), node]
+
+
 def pool_with_explicit_pads(context: NodeContext, fresh: FreshNames) -> list[onnx.NodeProto] | None:
     """Write out auto_pad of a pooling node; the formula is that of the ONNX operators.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from autoglm_tvm.compiler.frontend.dtypes import is_supported, type_label
+from autoglm_tvm.compiler.frontend.dtypes import is_carried, is_supported, type_label
 from autoglm_tvm.compiler.frontend.graph import (
     default_opset,
     known_tensors,
@@ -21,6 +21,28 @@ from autoglm_tvm.targets.errors import UserInputError
 if TYPE_CHECKING:
     import onnx
 
+#: Operators that take 4-bit and 2-bit integers and small floats: our converters know what their
+#: bytes mean, and to those that only move data it is all the same.
+TAKE_CARRIED = (
+    "Cast",
+    "Concat",
+    "DequantizeLinear",
+    "Expand",
+    "Flatten",
+    "Gather",
+    "Identity",
+    "If",
+    "QuantizeLinear",
+    "Reshape",
+    "Shape",
+    "Size",
+    "Slice",
+    "Split",
+    "Squeeze",
+    "Tile",
+    "Transpose",
+    "Unsqueeze",
+)
 #: Names of nodes that a message lists for one operator before it only counts.
 SHOWN_NODES = 3
 
@@ -53,8 +75,8 @@ def check_interface_types(model: onnx.ModelProto, label: str) -> list[str]:
         raise UserInputError(
             f"unsupported type: {'; '.join(bad)}",
             where=label,
-            hint="only tensors of float16, bfloat16, float32, float64, integers of 8 to 64 bits "
-            "and bool can be compiled; do text, sequence and map handling outside the model",
+            hint="only tensors of floats, integers and bool can be compiled; do text, sequence and "
+            "map handling outside the model",
         )
     return []
 
@@ -66,7 +88,9 @@ def _is_tensor(type_proto: onnx.TypeProto, *, allow_unknown: bool) -> bool:
     if kind != "tensor_type":
         return False
     elem_type = type_proto.tensor_type.elem_type
-    return is_supported(elem_type) or (elem_type == 0 and allow_unknown)
+    if elem_type == 0:
+        return allow_unknown
+    return is_supported(elem_type) or is_carried(elem_type)
 
 
 def check_supported(model: onnx.ModelProto, label: str) -> list[str]:
@@ -134,6 +158,8 @@ def _reason(context: NodeContext) -> str | None:
         if type_proto is not None and type_proto.HasField("tensor_type"):
             elem_type = type_proto.tensor_type.elem_type
             if elem_type and not is_supported(elem_type):
+                if is_carried(elem_type) and node.op_type in TAKE_CARRIED:
+                    continue
                 return f"tensor '{name}' has the unsupported dtype {type_label(type_proto)}"
     return None
 

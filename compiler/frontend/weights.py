@@ -10,7 +10,7 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from autoglm_tvm.compiler.frontend.dtypes import is_supported, numpy_dtype
+from autoglm_tvm.compiler.frontend.dtypes import dtype_label, is_carried, is_supported, numpy_dtype
 from autoglm_tvm.compiler.frontend.graph import replace_items, walk_graphs, walk_nodes
 from autoglm_tvm.targets.errors import UserInputError
 
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 #: Initializers inside the file are detached when together they take more bytes than this. Every
 #: step of the read stage copies what is inside: an encoder of 340 MB took 18 s, detached 2 s.
 DETACH_ABOVE = 64 * 2**20
+#: Types that ONNX packs, and their bits.
+BITS = {"int4": 4, "uint4": 4, "float4_e2m1fn": 4, "int2": 2, "uint2": 2}
 #: A tensor smaller than this always stays inside, wherever the file keeps it.
 ALWAYS_INSIDE = 1024
 
@@ -56,7 +58,7 @@ def detach_weights(
     for tensor in model.graph.initializer:
         external = _is_external(tensor)
         array = _external_array(tensor, folder, label) if external else None
-        if array is None and crowded and is_supported(tensor.data_type):
+        if array is None and crowded and _can_detach(tensor.data_type):
             array = _inside_array(tensor)
         if array is not None and array.nbytes >= ALWAYS_INSIDE:
             weights[tensor.name] = array
@@ -82,18 +84,18 @@ def _external_array(tensor: onnx.TensorProto, folder: Path | None, label: str) -
     """Map the external data of `tensor` as a read-only array of its shape."""
     import numpy as np
 
-    if not is_supported(tensor.data_type):
-        from autoglm_tvm.compiler.frontend.dtypes import dtype_label
-
+    if not _can_detach(tensor.data_type):
         raise UserInputError(
             f"tensor '{tensor.name}' has the unsupported dtype {dtype_label(tensor.data_type)}",
             where=label,
-            hint="export the model with float16, float32 or 8-bit weights",
+            hint="export the model with weights of float32, float16, 8 or 4 bits",
         )
     fields = {entry.key: entry.value for entry in tensor.external_data}
     path = _external_path(tensor.name, fields.get("location", ""), folder, label)
     dtype, shape = numpy_dtype(tensor.data_type), tuple(tensor.dims)
     needed = math.prod(shape) * dtype.itemsize
+    if is_carried(tensor.data_type):
+        needed = -(-math.prod(shape) * BITS.get(str(dtype), 8) // 8)
     offset = _number(fields.get("offset"), 0, tensor.name, label)
     declared = _number(fields.get("length"), needed, tensor.name, label)
     available = max(path.stat().st_size - offset, 0)
@@ -107,6 +109,8 @@ def _external_array(tensor: onnx.TensorProto, folder: Path | None, label: str) -
     if needed == 0:
         return np.zeros(shape, dtype)
     raw = np.memmap(path, dtype=np.uint8, mode="r", offset=offset, shape=(needed,))
+    if str(dtype) in BITS:
+        return _unpacked(raw.tobytes(), tensor)
     return np.asarray(raw).view(dtype).reshape(shape)
 
 
@@ -151,16 +155,29 @@ def _inside_array(tensor: onnx.TensorProto) -> np.ndarray:
     import numpy as np
     from onnx import numpy_helper
 
-    if not tensor.HasField("raw_data"):
+    if not tensor.HasField("raw_data") or is_carried(tensor.data_type):
         return numpy_helper.to_array(tensor)
     flat = np.frombuffer(tensor.raw_data, dtype=numpy_dtype(tensor.data_type))
     return flat.reshape(tuple(tensor.dims))
 
 
+def _unpacked(data: bytes, tensor: onnx.TensorProto) -> np.ndarray:
+    """Read a packed tensor of 4 or 2 bits a value as one byte a value."""
+    import onnx
+    from onnx import numpy_helper
+
+    inside = onnx.TensorProto(data_type=tensor.data_type, dims=tensor.dims, raw_data=data)
+    return numpy_helper.to_array(inside)
+
+
+def _can_detach(elem_type: int) -> bool:
+    return is_supported(elem_type) or is_carried(elem_type)
+
+
 def _put_inside(tensor: onnx.TensorProto, array: np.ndarray) -> None:
-    tensor.ClearField("external_data")
-    tensor.ClearField("data_location")
-    tensor.raw_data = array.tobytes()
+    from onnx import numpy_helper
+
+    tensor.CopyFrom(numpy_helper.from_array(array, tensor.name))
 
 
 def _as_input(tensor: onnx.TensorProto) -> onnx.ValueInfoProto:

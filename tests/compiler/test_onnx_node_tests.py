@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 BENCHMARK = Path(__file__).parents[2] / "benchmarks" / "onnx_node_tests.py"
-# Measured: 1020 of onnx 1.23.2 with onnxruntime 1.31; 999 with onnxruntime 1.23, the newest for
-# Python 3.10, which cannot fold the newest operator sets.
-RIGHT = 990
+# Measured: 1139 of onnx 1.23.2 with onnxruntime 1.31. With onnxruntime 1.23, the newest for Python
+# 3.10, which cannot fold the newest operator sets, it was about 20 less.
+RIGHT = 1100
 
 
 @pytest.mark.slow

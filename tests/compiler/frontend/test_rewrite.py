@@ -214,3 +214,42 @@ def test_unused_nodes_and_initializers_go():
     proto = read(model).proto
     assert operators(proto) == ["Relu"]
     assert not proto.graph.initializer
+
+
+@pytest.mark.parametrize("opset", [12, 13])
+def test_squeeze_counts_axes_from_the_front(opset):
+    """TVM's layout conversion dies of memory of a negative axis."""
+    axes = np.array([-2, 0], np.int64)
+    given = {"axes": axes} if opset >= 13 else {}
+    attributes = {} if opset >= 13 else {"axes": axes.tolist()}
+    model = node_model(
+        "Squeeze", {"x": (FLOAT, [1, 3, 1, 5])}, constants=given, opset=opset, **attributes
+    )
+    proto = same_after_reading(model, {"x": np.ones((1, 3, 1, 5), np.float32)})
+    node = proto.graph.node[0]
+    known = {t.name: numpy_helper.to_array(t).tolist() for t in proto.graph.initializer}
+    assert (known[node.input[1]] if opset >= 13 else list(node.attribute[0].ints)) == [2, 0]
+
+
+def test_cast_like_is_a_cast():
+    model = node_model(
+        "CastLike",
+        {"x": (FLOAT, [3]), "like": (INT64, [1])},
+        output_type=INT64,
+    )
+    feeds = {"x": np.array([1, -2, 3], np.float32), "like": np.array([0])}
+    assert operators(same_after_reading(model, feeds)) == ["Cast"]
+
+
+@pytest.mark.parametrize("followed", [True, False])
+def test_dropout_that_does_not_train_is_nothing(followed):
+    end = "u = Dropout(c) y = Relu(u)" if followed else "y = Dropout(c)"
+    model = parse(
+        f"""<ir_version: 8, opset_import: ["" : 17]>
+        g (float[1,2,4,4] x, float[2,2,1,1] w) => (float[1,2,4,4] y) {{ c = Conv(x,w) {end} }}"""
+    )
+    feeds = {
+        "x": np.ones((1, 2, 4, 4), np.float32),
+        "w": np.ones((2, 2, 1, 1), np.float32),
+    }
+    assert "Dropout" not in operators(same_after_reading(model, feeds))
