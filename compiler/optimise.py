@@ -12,17 +12,23 @@ from autoglm_tvm.compiler.passes.fold_batch_norm import fold_batch_norm
 from autoglm_tvm.compiler.passes.fold_with_numpy import fold_with_numpy
 from autoglm_tvm.compiler.passes.fuse_attention import fuse_attention
 from autoglm_tvm.compiler.passes.fuse_normalization import fuse_normalization
+from autoglm_tvm.compiler.passes.half_weights import store_half_weights
 from autoglm_tvm.compiler.passes.layout import convert_layout
 from autoglm_tvm.compiler.passes.legalize_normalization import legalize_normalization
 from autoglm_tvm.compiler.passes.lift_weights import lift_weights
+from autoglm_tvm.compiler.passes.pack_int4_matmul import pack_int4_matmul
+from autoglm_tvm.compiler.passes.pack_integer_conv2d import pack_integer_conv2d
+from autoglm_tvm.compiler.passes.pack_integer_depthwise import pack_integer_depthwise
 from autoglm_tvm.compiler.passes.pack_integer_matmul import pack_integer_matmul
 from autoglm_tvm.compiler.passes.pack_operators import pack_operators
 from autoglm_tvm.compiler.passes.provenance import Origin, trace_kernels
+from autoglm_tvm.compiler.passes.quantize_as_arithmetic import quantize_as_arithmetic
 from autoglm_tvm.compiler.passes.reduce_from_infinity import legalize_extremes
 from autoglm_tvm.compiler.passes.share_scalars import share_scalars
 from autoglm_tvm.compiler.passes.unique_names import unique_names
 from autoglm_tvm.compiler.passes.wide_accumulators import widen_accumulators
 from autoglm_tvm.compiler.passes.wide_indices import wide_indices
+from autoglm_tvm.compiler.passes.widen_bytes_late import widen_bytes_late
 from autoglm_tvm.schedules.choices import Choices
 from autoglm_tvm.schedules.machine import Machine, machine_of
 from autoglm_tvm.targets import Target
@@ -92,8 +98,14 @@ def optimise(
     with tvm.target.Target(target.to_tvm_dict()), wide_indices():
         module = _optimise_graph(model.module, target.layout)
         machine = machine_of(target)
+        if model.half_weights and machine.half_conversion:
+            module = store_half_weights(module)
         module = fuse_attention(share_scalars(module), machine, choices)
         module = pack_integer_matmul(module, machine, choices)
+        module = pack_integer_conv2d(module, machine, choices)
+        module = pack_integer_depthwise(module, machine)
+        module = pack_int4_matmul(module, machine)
+        module = widen_bytes_late(module)
         unfused = _lower_operators(module, machine, choices)
         module, origins = _fuse(unfused, model.tensor_names)
         module, weights = lift_weights(module)
@@ -109,7 +121,7 @@ def _optimise_graph(module: IRModule, layout: str) -> IRModule:
     # A graph with an If comes without dataflow blocks, in which alone operators are fused.
     dataflow = relax.transform.ConvertToDataflow()
     canonical = relax.transform.CanonicalizeBindings()
-    module = fold_with_numpy(clip_gather(module))
+    module = fold_with_numpy(clip_gather(quantize_as_arithmetic(module)))
     module = transform.Sequential([dataflow, canonical, fold, clean])(module)
     module = fuse_normalization(widen_accumulators(fold_batch_norm(module)))
     # What was not folded into a convolution becomes a multiplication and an addition.

@@ -49,11 +49,15 @@ class Anchor:
         Shape and dtype of each computed operand.
     algorithms
         What knob `algorithm` may be; the first is the plain sum of products.
+    columns
+        Columns of the result that tiles have to divide, as those of a group of channels; 0 where
+        they may go over the end.
     """
 
     lower: Callable[[Config], Lowering]
     operands: tuple[tuple[tuple[int, ...], str], ...]
     algorithms: tuple[str, ...] = ()
+    columns: int = 0
 
 
 @dataclass

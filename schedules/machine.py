@@ -22,6 +22,8 @@ _DOT_PRODUCTS = {
     ("x86_64", 32): {"avxvnni": "vnni", "avx2": "pmaddwd"},
     ("x86_64", 16): {"sse2": "pmaddwd"},
 }
+_HALF = {"fullfp16": True}
+_HALF_CONVERSION = {"aarch64": {"neon": True}, "x86_64": {"f16c": True}}
 # What can be counted on everywhere: the little cores of phones have 32 KB and 128 KB.
 _L1_BYTES = 32 << 10
 _L2_BYTES = {"aarch64": 256 << 10, "x86_64": 1 << 20}
@@ -46,9 +48,15 @@ class Machine:
         Threads that share the work.
     l1_bytes, l2_bytes
         Data caches of one core.
+    half_conversion
+        Whether vectors of float16 become float32 by an instruction (NEON, F16C); otherwise a
+        library is called for each number.
     dot_product
         The best instructions that sum products of integers (`intrinsics/dot_product.py`):
         `i8mm`, `dotprod`, `neon`, `vnni`, `pmaddwd`, or empty.
+    half_arithmetic
+        Whether vectors of float16 are added and multiplied (NEON with `fullfp16`); elsewhere
+        float16 is a form to store numbers in.
     """
 
     arch: str
@@ -58,7 +66,9 @@ class Machine:
     threads: int
     l1_bytes: int
     l2_bytes: int
+    half_conversion: bool
     dot_product: str = ""
+    half_arithmetic: bool = False
 
     def lanes(self, dtype: str) -> int:
         """Elements of `dtype` in a vector; 1 for what does not fit twice into one."""
@@ -81,7 +91,9 @@ def machine_of(target: Target) -> Machine:
         threads=target.threads,
         l1_bytes=_L1_BYTES,
         l2_bytes=_L2_BYTES[target.arch],
+        half_conversion=any(_of_features(target, _HALF_CONVERSION[target.arch])),
         dot_product=next(_of_features(target, _DOT_PRODUCTS[target.arch, vector_bytes]), ""),
+        half_arithmetic=target.arch == "aarch64" and any(_of_features(target, _HALF)),
     )
 
 

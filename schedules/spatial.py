@@ -99,6 +99,9 @@ def _contiguous_across(axes: list[Axis], accesses: Accesses) -> int | None:
     loads = accesses.all
     if any(_reads(accesses, loads[i].buffer) > 1 for i in crossing):
         return None
+    # How much of it a tile reads would not be constant (resizing).
+    if any(inner.strides[i] is None for i in crossing):
+        return None
     for number, axis in enumerate(outer):
         tile = axis.tile(_TILE_ROWS)
         if all(axis.strides[i] == 1 for i in crossing) and tile >= _TILE_COLUMNS:

@@ -10,9 +10,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from math import ceil
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from autoglm_tvm.schedules.machine import Machine
+
+if TYPE_CHECKING:
+    import numpy as np
 
 # Multiply-adds that are started in the cycles that one takes, on two pipes: fewer accumulators
 # leave the pipes waiting.
@@ -23,7 +26,14 @@ _MAX_VECTORS = 8
 _STEPS = 4
 # Instructions of one tile beside its inner loop: clearing, epilogue, addresses, for each vector.
 _PER_VECTOR = 6
+# The same of sums that are requantized to bytes, by the vectors that are stored together; first,
+# of others.
+_PER_NARROW = {0: _PER_VECTOR, 1: 13, 2: 8, 4: 7}
 _NEAR = 1.03
+# Products of halves that are summed as halves.
+_LONGEST_CHUNK, _SHORTEST_CHUNK = 128, 16
+# Sum of a chunk's weights: float16 ends at 65504.
+_HEAVIEST_CHUNK = 32
 
 
 @dataclass(frozen=True)
@@ -85,7 +95,7 @@ def choose_tile(
     paired
         Whether a row is two rows of the left operand, and the result's vectors come in pairs.
     """
-    lanes = _lanes_for(columns, machine.lanes(dtype), whole)
+    lanes = lanes_for(columns, machine.lanes(dtype), whole)
     whole_vectors = lanes == machine.lanes(dtype) and reduced % _STEPS == 0
     in_registers = paired or (machine.lane_operand and whole_vectors)
     steps = _STEPS if in_registers and not paired else _unroll(reduced)
@@ -97,7 +107,19 @@ def choose_tile(
         and not (whole and columns % (vectors * lanes))
     ]
     loads = 2.0 if paired else 1 / steps
-    costs = {tile: _cost(tile, rows or 1 << 20, columns, reduced, loads) for tile in tiles}
+    # Sums of bytes become bytes again, as a rule: one instruction narrows several vectors.
+    narrow = {
+        vectors: stored_together(vectors, lanes, columns, "int8", machine)
+        if dtype == "int32" and machine.lane_operand
+        else 0
+        for vectors in range(1, _MAX_VECTORS + 1)
+    }
+    costs = {
+        tile: _cost(
+            tile, rows or 1 << 20, columns, reduced, loads, _PER_NARROW[narrow[tile.vectors]]
+        )
+        for tile in tiles
+    }
     least = min(costs.values())
     if in_registers:
         # Of near equals the one with the most sums: they hide the latency of the loads. For a
@@ -108,10 +130,68 @@ def choose_tile(
     return min(tiles, key=lambda tile: (costs[tile], -tile.rows))
 
 
-def tuned_tile(tile: Tile, config: Mapping[str, Any]) -> Tile:
-    """`tile` with the `rows`, `vectors` and `steps` that `config` names."""
+def half_chunk(dtype: str, matrix: np.ndarray, run: int, machine: Machine) -> int:
+    """How many products of halves are summed as halves before the sums are added in float32.
+
+    Vectors of halves hold twice as many sums. A sum of 128 is off by about 0.2 % of its length,
+    rounding by 0.03 %. It must not become infinite, either, where the sum of all is small: the
+    weights of a chunk add up to no more than 32 in any column, so that data to about 2000 are
+    safe, and larger weights get shorter chunks. 0 where 16 products are too many, the machine has
+    no such vectors, the operands are no halves, or a vector would not be filled.
+
+    Parameters
+    ----------
+    dtype
+        Of the data.
+    matrix
+        The weight [K, N].
+    run
+        Length of the contiguous part of the reduced axis, which chunks divide; it divides K.
+    machine
+        Its vectors.
+    """
+    import numpy as np
+
+    reduced, columns = matrix.shape
+    if dtype != "float16" or not machine.half_arithmetic or columns < machine.lanes(dtype):
+        return 0
+    magnitudes = np.abs(matrix.astype(np.float32))
+    most = min(run, _LONGEST_CHUNK)
+    for size in range(most - most % _STEPS, _SHORTEST_CHUNK - 1, -_STEPS):
+        if run % size == 0:
+            chunks = magnitudes.reshape(reduced // size, size, columns).sum(axis=1)
+            if chunks.max() <= _HEAVIEST_CHUNK:
+                return size
+    return 0
+
+
+def stored_together(vectors: int, lanes: int, columns: int, dtype: str, machine: Machine) -> int:
+    """How many of a tile's `vectors` make one full vector of `dtype`, or half of one.
+
+    `columns` are those of the result, which such vectors have to divide.
+    """
+    fitting = max(1, machine.lanes(dtype) // lanes)
+    sizes = (size for size in (4, 2) if size <= fitting)
+    return next((n for n in sizes if vectors % n == 0 and columns % (lanes * n) == 0), 1)
+
+
+def tuned_tile(tile: Tile, config: Mapping[str, Any], *, pair: int = 1, columns: int = 0) -> Tile:
+    """`tile` with the `rows`, `vectors` and `steps` that `config` names.
+
+    `tile` itself where these vectors are not `ends_whole`: older records may hold such.
+    """
     chosen = {name: int(config[name]) for name in ("rows", "vectors", "steps") if name in config}
-    return replace(tile, **chosen)
+    tuned = replace(tile, **chosen)
+    return tuned if ends_whole(tuned.vectors, tuned.lanes, pair, columns) else tile
+
+
+def ends_whole(vectors: int, lanes: int, pair: int, columns: int) -> bool:
+    """Whether tiles of so many vectors are made of whole pairs, and end where they have to.
+
+    `pair` is 2 where an instruction takes two rows, and two columns, at once; `columns` are those
+    that tiles have to divide, 0 where they may go over the end.
+    """
+    return vectors % pair == 0 and columns * pair % (vectors * lanes) == 0
 
 
 def tile_shapes(tile: Tile, machine: Machine, most_rows: int) -> list[tuple[int, int]]:
@@ -124,7 +204,7 @@ def tile_shapes(tile: Tile, machine: Machine, most_rows: int) -> list[tuple[int,
     ]
 
 
-def _lanes_for(columns: int, lanes: int, whole: bool) -> int:
+def lanes_for(columns: int, lanes: int, whole: bool = False) -> int:
     """Narrower vectors where the result is narrower than one, or where they have to divide it."""
     while (lanes > 4 and lanes // 2 >= columns) or (whole and columns % lanes):
         lanes //= 2
@@ -141,10 +221,13 @@ def _fits(rows: int, vectors: int, in_registers: bool, machine: Machine) -> bool
     return rows * vectors + operands <= machine.vector_registers
 
 
-def _cost(tile: Tile, rows: int, columns: int, reduced: int, row_loads: float) -> float:
+def _cost(
+    tile: Tile, rows: int, columns: int, reduced: int, row_loads: float, per_vector: float
+) -> float:
     """Instructions for the whole result, where a step takes no less than its longest chain.
 
-    `row_loads` are those of a row that is kept in registers, for each step.
+    `row_loads` are those of a row that is kept in registers, for each step; `per_vector` are those
+    beside the inner loop.
     """
     count = ceil(rows / tile.rows) * ceil(columns / tile.columns)
     multiply_adds = tile.rows * tile.vectors
@@ -155,4 +238,4 @@ def _cost(tile: Tile, rows: int, columns: int, reduced: int, row_loads: float) -
     else:
         # A load and a multiply-add go out in the same cycle, two of each.
         step = max(multiply_adds, tile.rows + tile.vectors) + 3 / tile.steps / 2
-    return count * (max(step, _IN_FLIGHT) * reduced + _PER_VECTOR * multiply_adds)
+    return count * (max(step, _IN_FLIGHT) * reduced + per_vector * multiply_adds)

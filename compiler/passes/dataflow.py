@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     import numpy as np
+    from tvm import IRModule
+
+_Match = TypeVar("_Match")
+# Takes an expression of the graph before to the same in the graph that is being written.
+Visit = Callable[[Any], Any]
 
 
 class Dataflow:
@@ -63,6 +69,44 @@ class Dataflow:
     def is_read_once(self, value: Any) -> bool:
         """Whether one expression reads it, once, and it is no result."""
         return len(self.readers(value)) == 1 and value not in self.outputs
+
+
+def replace_calls(
+    module: IRModule,
+    matches: Iterable[tuple[Any, _Match] | None],
+    emit: Callable[[Any, _Match, Visit], Any],
+) -> IRModule:
+    """Return the module with other expressions for calls of ``main``; dead code is left out.
+
+    Parameters
+    ----------
+    module
+        It stays as it is.
+    matches
+        Calls, each with what `emit` has to know of it; None is passed over.
+    emit
+        Returns the expression for a call: of the block builder, what is known, and a function that
+        every operand from the old graph has to go through.
+    """
+    from tvm import relax
+    from tvm.relax.expr_functor import PyExprMutator, mutator
+
+    found = dict(match for match in matches if match is not None)
+    if not found:
+        return module
+
+    @mutator
+    class Replace(PyExprMutator):
+        """Replaces calls; what only they read is dead code then."""
+
+        def visit_call_(self, op: Any) -> Any:
+            if op not in found:
+                return self.visit_expr_post_order(op)
+            return emit(self.builder_, found[op], self.visit_expr)
+
+    change: Any = Replace(module)
+    change.builder_.update_func(module.get_global_var("main"), change.visit_expr(module["main"]))
+    return relax.transform.DeadCodeElimination(["main"])(change.builder_.get())
 
 
 def operator_of(expression: Any) -> str:

@@ -43,7 +43,8 @@ def fold_with_numpy(module: IRModule) -> IRModule:
             if len(arrays) + len(shapes) < len(operands):
                 return call
             value = evaluate(call, arrays)
-            return call if value is None else relax.const(value)
+            # Without its type a constant of int64 would become one of int32.
+            return call if value is None else relax.const(value, str(value.dtype))
 
         def _value(self, arg: Any) -> np.ndarray | None:
             if isinstance(arg, relax.Var):

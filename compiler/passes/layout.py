@@ -40,6 +40,9 @@ def convert_layout(module: IRModule, layout: str) -> IRModule:
     if not wanted:
         return module
     module = stack_as_concat(conv1d_as_conv2d(module))
+    if not _has_any(module, set(wanted)):
+        # Nothing to convert; and TVM's pass fails on some operators, such as unique.
+        return fold_with_numpy(sink_transposes(module))
     converted = transform.Sequential(
         [
             relax.transform.ConvertLayout(wanted),
@@ -49,3 +52,13 @@ def convert_layout(module: IRModule, layout: str) -> IRModule:
         ]
     )(module)
     return fold_with_numpy(sink_transposes(converted))
+
+
+def _has_any(module: IRModule, operators: set[str]) -> bool:
+    from tvm import relax
+
+    found: set[str] = set()
+    relax.analysis.post_order_visit(
+        module["main"], lambda node: found.add(getattr(getattr(node, "op", None), "name", ""))
+    )
+    return bool(found & operators)

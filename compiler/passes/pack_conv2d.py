@@ -14,7 +14,7 @@ from autoglm_tvm.schedules.kernel import constant
 from autoglm_tvm.schedules.machine import Machine
 from autoglm_tvm.schedules.operators.conv2d import Window, pack_conv2d, packed_conv2d, reduced_axes
 from autoglm_tvm.schedules.operators.matmul import accumulator
-from autoglm_tvm.schedules.tiles import choose_tile, tuned_tile
+from autoglm_tvm.schedules.tiles import choose_tile, half_chunk, tuned_tile
 from autoglm_tvm.schedules.winograd_plan import DIRECT
 from autoglm_tvm.schedules.workload import conv2d_workload
 
@@ -40,7 +40,7 @@ def lower_conv2d(builder: Any, call: Any, machine: Machine, choices: Choices) ->
         matrix = weight.reshape(weight.shape[0], -1).T
         return emit_product(builder, data, matrix, str(call.ty.dtype), "conv2d", machine, choices)
     image = [constant(extent) for extent in data.ty.shape]
-    dtypes = (str(data.ty.dtype), str(call.ty.dtype))
+    dtypes = (str(data.ty.dtype), str(weight.dtype), str(call.ty.dtype))
     workload = conv2d_workload(dtypes, image, weight.shape, window)
     algorithms = winograd_algorithms(call, weight, window)
 
@@ -51,7 +51,9 @@ def lower_conv2d(builder: Any, call: Any, machine: Machine, choices: Choices) ->
                 return winograd
         return _direct(call, weight, window, machine, config, workload)
 
-    anchor = Anchor(lower, (tensor_type(data),), (DIRECT, *algorithms) if algorithms else ())
+    of_group = weight.shape[0] // window.groups if window.groups > 1 else 0
+    direct_or_not = (DIRECT, *algorithms) if algorithms else ()
+    anchor = Anchor(lower, (tensor_type(data),), direct_or_not, of_group)
     lowering = choices.lower(workload, anchor)
     return emit(builder, lowering, (data,), "conv2d")
 
@@ -72,8 +74,12 @@ def _direct(
     total = accumulator(str(data.ty.dtype))
     grouped = window.groups > 1
     tile = choose_tile(out_width, channels // window.groups, run, machine, total, whole=grouped)
-    tile = tuned_tile(tile, config)
+    matrix = weight.reshape(channels, -1).T
+    chunk = 0 if grouped else half_chunk(str(data.ty.dtype), matrix, run, machine)
+    if chunk:
+        tile = choose_tile(out_width, channels, chunk, machine, str(data.ty.dtype))
+    tile = tuned_tile(tile, config, columns=channels // window.groups if grouped else 0)
     return Lowering(
-        lambda a, b: packed_conv2d(a, b, window, channels, tile, dtype, workload),
+        lambda a, b: packed_conv2d(a, b, window, channels, tile, dtype, workload, chunk),
         pack_conv2d(weight, window, tile.columns),
     )

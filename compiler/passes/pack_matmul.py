@@ -15,7 +15,7 @@ from autoglm_tvm.schedules.operators.matmul import (
     pack_panels,
     packed_matmul,
 )
-from autoglm_tvm.schedules.tiles import choose_tile, tuned_tile
+from autoglm_tvm.schedules.tiles import choose_tile, half_chunk, tuned_tile
 from autoglm_tvm.schedules.workload import batched_workload, matmul_workload
 
 if TYPE_CHECKING:
@@ -60,13 +60,16 @@ def emit_product(
     reduced, columns = matrix.shape
     rows = product(list(data.ty.shape)[:-1])
     left = str(data.ty.dtype)
-    workload = matmul_workload((left, dtype), rows, reduced, columns)
+    workload = matmul_workload((left, str(matrix.dtype), dtype), rows, reduced, columns)
+    chunk = half_chunk(left, matrix, reduced, machine)
 
     def lower(config: Config) -> Lowering:
         tile = choose_tile(rows, columns, reduced, machine, accumulator(left))
+        if chunk:
+            tile = choose_tile(rows, columns, chunk, machine, left)
         tile = tuned_tile(tile, config)
         return Lowering(
-            lambda a, b: packed_matmul(a, b, columns, tile, dtype, workload),
+            lambda a, b: packed_matmul(a, b, columns, tile, dtype, workload, chunk),
             pack_panels(matrix, tile.columns),
         )
 

@@ -19,12 +19,17 @@ def winograd_algorithms(call: Any, weight: np.ndarray, window: Window) -> tuple[
     """Which sizes of tiles can compute ``relax.nn.conv2d`` with an OHWI `weight`.
 
     None but for 3x3 kernels with stride and dilation 1 on float32 images of known size. A float16
-    image would lose its precision to the transforms.
+    image would lose its precision to the transforms, and a weight of float16 is to be small, where
+    a transformed one has up to four times as many elements.
     """
     data = call.args[0]
     batch, height, width, _ = (constant(extent) for extent in data.ty.shape)
     dense = window == Window((3, 3), (1, 1), (1, 1), window.padding, 1)
-    if not dense or str(data.ty.dtype) != "float32" or not (batch and height and width):
+    if (
+        not dense
+        or {str(data.ty.dtype), str(weight.dtype)} != {"float32"}
+        or not (batch and height and width)
+    ):
         return ()
     return tuple(ALGORITHMS) if min(window.output(height, width)) > 0 else ()
 

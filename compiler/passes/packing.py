@@ -19,8 +19,14 @@ _TYPES = {"float32", "float16", "float64", "int32"}
 
 
 def supported(call: Any) -> bool:
-    """Whether both operands are of one type that tiles hold and no axis of theirs is empty."""
-    dtypes = {str(arg.ty.dtype) for arg in call.args}
+    """Whether both operands are of one type that tiles hold and no axis of theirs is empty.
+
+    A weight may be float16 where all else is float32.
+    """
+    data, weight = (str(arg.ty.dtype) for arg in call.args)
+    if (data, weight, str(call.ty.dtype)) == ("float32", "float16", "float32"):
+        weight = data
+    dtypes = {data, weight}
     integers = "int32" in (*dtypes, str(call.ty.dtype))
     one = len(dtypes | {str(call.ty.dtype)} if integers else dtypes) == 1
     empty = any(constant(extent) == 0 for arg in call.args for extent in arg.ty.shape)

@@ -46,6 +46,7 @@ _ELEMENTWISE = {
     "relax.nn.softplus",
     "relax.not_equal",
     "relax.power",
+    "relax.round",
     "relax.rsqrt",
     "relax.sigmoid",
     "relax.sqrt",

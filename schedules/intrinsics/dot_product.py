@@ -47,6 +47,12 @@ class DotProduct:
     in_halves: bool = False
     in_pairs: bool = False
 
+    def fills(self, rows: int | None, columns: int) -> bool:
+        """Whether a product has the vectors that it needs: TVM cuts others down to what is read."""
+        if self.in_pairs and rows == 1:
+            return False
+        return columns >= LANES or not (self.in_pairs or self.in_halves)
+
 
 # Armv8.2: four bytes, both signed. The left operand may be a lane.
 SDOT = DotProduct("sdot", 4, "int8", "int32")
@@ -84,7 +90,7 @@ _BY_MACHINE = {
 
 
 def dot_product_for(
-    machine: Machine, dtype: str, lowest: int, rows: int | None
+    machine: Machine, dtype: str, lowest: int, rows: int | None, columns: int = LANES
 ) -> DotProduct | None:
     """The instruction for a product, if the machine has one.
 
@@ -98,9 +104,9 @@ def dot_product_for(
         The smallest element of the right operand, an int8.
     rows
         Of the left operand; None where symbolic.
+    columns
+        Of the right one; in a grouped convolution, of one group.
     """
     candidates = _BY_MACHINE.get((machine.dot_product, dtype), ())
-    fit = (
-        each for each in candidates if each.lowest <= lowest and not (each.in_pairs and rows == 1)
-    )
+    fit = (each for each in candidates if each.lowest <= lowest and each.fills(rows, columns))
     return next(fit, None)

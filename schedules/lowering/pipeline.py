@@ -6,8 +6,10 @@ from typing import Any
 
 from autoglm_tvm.schedules.intrinsics.lower import lower_intrinsics
 from autoglm_tvm.schedules.lowering.flatten import flatten_buffers
+from autoglm_tvm.schedules.lowering.image_borders import split_image_borders
 from autoglm_tvm.schedules.lowering.prefetch import prefetch_panels
 from autoglm_tvm.schedules.lowering.registers import keep_registers
+from autoglm_tvm.schedules.lowering.requantize import requantize
 from autoglm_tvm.schedules.lowering.vector_math import vector_math
 from autoglm_tvm.schedules.lowering.vector_tails import split_vector_tails
 
@@ -17,8 +19,12 @@ PIPELINE = "autoglm"
 
 def register_pipeline() -> str:
     """Make the pipeline known to TVM, once, and return its name."""
+    from tvm import ir
     from tvm.tirx import compilation_pipeline
 
+    if ir.Op.get("tirx.nearbyint").get_attr("TVectorizable") is None:
+        # Without it a loop that rounds is taken apart into scalars.
+        ir.register_op_attr("tirx.nearbyint", "TVectorizable", True)
     known: dict[str, Any] = compilation_pipeline.PIPELINE_MAP
     known.setdefault(PIPELINE, _pipeline)
     return PIPELINE
@@ -33,6 +39,7 @@ def _pipeline() -> tuple[Any, Any, Any]:
         split_vector_tails(),
         *_loops_to_functions(),
         lower_intrinsics(),
+        requantize(),
         vector_math(),
     ]
     return transform.Sequential(passes), finalize_host_passes, finalize_device_passes
@@ -55,6 +62,7 @@ def _blocks_to_loops() -> list[Any]:
         # Before anything is simplified, which takes quotients and remainders of one index apart.
         flatten_buffers(),
         prefetch_panels(),
+        split_image_borders(),
         tirx.transform.StmtSimplify(),
     ]
 

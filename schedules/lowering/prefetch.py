@@ -18,7 +18,11 @@ from autoglm_tvm.schedules.kernel import constant
 PANEL = "autoglm.prefetch_panel"
 # Annotation of the outermost loop within which one panel is read.
 AGAIN = "autoglm.prefetch_again"
+# Annotation of a loop that reads a weight in order, once.
+STREAM = "autoglm.prefetch_stream"
 _LINE_BYTES = 64
+# How far ahead: the time that memory takes, times what a core reads meanwhile.
+_AHEAD_BYTES = 8192
 
 
 def prefetch_panels() -> Any:
@@ -38,8 +42,39 @@ def _insert(function: Any, _module: Any, _context: Any) -> Any:
         plain = _without(loop, AGAIN)
         return _within(plain, [plain])
 
+    def stream(loop: Any) -> Any:
+        return _ahead_of(loop) if STREAM in loop.annotations else loop
+
     body = tvm_ffi.structural_map(function.body, (tirx.For, outermost))
-    return function.with_body(body)
+    return function.with_body(tvm_ffi.structural_map(body, (tirx.For, stream)))
+
+
+def _ahead_of(loop: Any) -> Any:
+    """`loop` with prefetches of the lines that it will read `_AHEAD_BYTES` later."""
+    import tvm_ffi
+    from tvm import sym, tirx
+
+    plain = _without(loop, STREAM)
+    load = _weight_load(plain, tirx.Var("nothing", "int64"))
+    if load is None:
+        return plain
+    inner = {var: tirx.const(0, str(var.ty.dtype)) for var in _bound(plain.body)}
+    (index,) = load.indices
+
+    def at(iteration: Any) -> Any:
+        values = inner | {plain.loop_var: iteration}
+        return tvm_ffi.structural_map(index, (tirx.Var, lambda var: values.get(var, var)))
+
+    variable = plain.loop_var
+    first = at(variable)
+    stride: Any = sym.Analyzer().simplify(at(variable + 1) - first)
+    size = load.source.dtype.itemsize
+    lines = [
+        tirx.Evaluate(prefetch(load.source[first + ahead // size], near=True))
+        for ahead in range(_AHEAD_BYTES, _AHEAD_BYTES + int(stride) * size, _LINE_BYTES)
+    ]
+    # A loop of a single iteration reads nothing further on.
+    return _with_body(plain, tirx.SeqStmt([*lines, plain.body])) if lines else plain
 
 
 def _within(loop: Any, around: list[Any]) -> Any:

@@ -12,7 +12,7 @@ from typing import Any
 # LowerTVMBuiltin leaves an allocation with this annotation alone.
 _STAYS = "disable_lower_builtin"
 # Bytes. No more than a full set of vector registers; a stack frame may be that large.
-_LARGEST = 8192
+_LARGEST = 16384
 
 
 def keep_registers() -> Any:

@@ -35,7 +35,7 @@ def _replace(function: Any, _module: Any, _context: Any) -> Any:
     from tvm import ir, tirx
 
     used: dict[str, str] = {}
-    avx512 = _has_avx512(function)
+    avx512 = has_avx512(function)
 
     def replace(call: Any) -> Any:
         name, build = _function(call)
@@ -81,12 +81,27 @@ def _function(call: Any) -> tuple[str, Callable[[Body, Value], Value] | None]:
     return f"pow{exponent}", None if exponent is None else POWERS.get(exponent)
 
 
-def _has_avx512(function: Any) -> bool:
+def has_avx512(function: Any) -> bool:
+    """Whether the kernel's target has AVX-512."""
+    return has_x86_feature(function, "avx512f")
+
+
+def has_x86_feature(function: Any, feature: str) -> bool:
+    """Whether the kernel's target is an x86-64 CPU with `feature`, as LLVM calls it."""
     from tvm.target.codegen import target_has_features
 
+    is_x86 = _triple(function).startswith("x86_64")
+    return is_x86 and bool(target_has_features(feature, function.attrs["target"]))
+
+
+def is_arm64(function: Any) -> bool:
+    """Whether the kernel's target is an arm64 CPU."""
+    return _triple(function).startswith("aarch64")
+
+
+def _triple(function: Any) -> str:
     target = function.attrs.get("target")
-    is_x86 = target is not None and str(target.attrs.get("mtriple", "")).startswith("x86_64")
-    return is_x86 and bool(target_has_features("avx512f", target))
+    return "" if target is None else str(target.attrs.get("mtriple", ""))
 
 
 def _constant(value: Any) -> float | None:

@@ -14,7 +14,7 @@ the last column again; both are dropped when the tile is unpacked.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from autoglm_tvm.schedules.kernel import constant
@@ -28,6 +28,10 @@ TILE = "contraction.tile"
 OUTER = "contraction.outer"
 # Rows, vectors and lanes that a tile has once it is unpacked, where they are others.
 RESULT = "contraction.result"
+# Annotation of the block that unpacks, where it adds a number to all sums of a column.
+BIAS = "contraction.bias"
+# Annotation of an image that is copied row by row: elements of a row before the image, and of it.
+IMAGE = "contraction.image"
 
 
 def contract(
@@ -43,6 +47,7 @@ def contract(
     result: tuple[int, int, int] | None = None,
     pieces: tuple[int, ...] = (),
     workload: str = "",
+    chunk: int = 0,
 ) -> Any:
     """Sum products into tiles: shape (\\*outer, ceil(rows / tile.rows), panels, rows, columns).
 
@@ -74,6 +79,9 @@ def contract(
         behind the reduced ones. Empty where it has one element for all lanes.
     workload
         By which records know the sum (`workload.py`); empty where they do not.
+    chunk
+        So many products, a divisor of the last reduced axis, are summed in float16 before they are
+        added in `dtype`; 0 sums all in `dtype`.
     """
     from tvm import te, tirx
 
@@ -82,7 +90,7 @@ def contract(
     depth, panels = len(outer), wide(panels)
     outer, reduced = [wide(extent) for extent in outer], [wide(extent) for extent in reduced]
     height, width = wide(tile.rows), wide(tile.columns)
-    axes = [te.reduce_axis((0, extent), f"k{at}") for at, extent in enumerate(reduced)]
+    narrow = "float16" if chunk else dtype
 
     def row(block: Any, within: Any) -> Any:
         at = block * tile.rows + within
@@ -90,7 +98,7 @@ def contract(
 
     def read(*indices: Any) -> Any:
         before, (block, panel, within) = indices[:depth], indices[depth : depth + 3]
-        return lhs(before, row(block, within), panel, indices[depth + 3 :]).astype(dtype)
+        return lhs(before, row(block, within), panel, indices[depth + 3 :]).astype(narrow)
 
     operand: Any = te.compute(
         (*outer, blocks, panels, height, *reduced, *map(wide, pieces)),
@@ -99,22 +107,62 @@ def contract(
         attrs={ROLE: "lhs"},
     )
 
-    def product(*indices: Any) -> Any:
+    def product(indices: tuple[Any, ...], at: Sequence[Any]) -> Any:
         before, (block, panel, within, column) = indices[:depth], indices[depth:]
-        left = operand(*before, block, panel, within, *axes, *_piece(column, pieces))
-        right = rhs(before, panel, tuple(axes), column)
-        value = multiply(left, right) if multiply else left * right.astype(dtype)
-        return te.sum(value, axis=axes)
+        left = operand(*before, block, panel, within, *at, *_piece(column, pieces))
+        right = rhs(before, panel, tuple(at), column)
+        return multiply(left, right) if multiply else left * right.astype(narrow)
 
     shape = (*outer, blocks, panels, height, width)
     numbers = [tile.rows, tile.vectors, tile.lanes, tile.steps, int(tile.rows_in_registers)]
     unpacked = list(result or (tile.rows, tile.vectors, tile.lanes))
     marks = {ROLE: "sum", TILE: numbers, OUTER: depth, RESULT: unpacked}
     marks |= {WORKLOAD: workload} if workload else {}
-    return te.compute(shape, product, name="contraction", attrs=marks)
+    if chunk:
+        return _sum_of_chunks(product, shape, reduced, chunk, dtype, marks)
+    axes = [te.reduce_axis((0, extent), f"k{at}") for at, extent in enumerate(reduced)]
+    return te.compute(
+        shape, lambda *at: te.sum(product(at, axes), axis=axes), name="contraction", attrs=marks
+    )
 
 
-def unpack(tiles: Any, shape: list[Any], row: Any, panel: Any, tile: Tile, dtype: str) -> Any:
+def _sum_of_chunks(
+    product: Callable[..., Any],
+    shape: Sequence[Any],
+    reduced: Sequence[Any],
+    chunk: int,
+    dtype: str,
+    marks: dict[str, Any],
+) -> Any:
+    """Sum short runs of products in their own type, and these sums in `dtype`."""
+    from tvm import te
+
+    slow = [*reduced[:-1], wide(int(reduced[-1]) // chunk)]
+    step = te.reduce_axis((0, wide(chunk)), "k")
+    axes = [te.reduce_axis((0, extent), f"k{at}") for at, extent in enumerate(slow)]
+
+    def of_chunk(*at: Any) -> Any:
+        element, (*first, which) = at[: len(shape)], at[len(shape) :]
+        return te.sum(product(element, [*first, which * chunk + step]), axis=[step])
+
+    part: Any = te.compute((*shape, *slow), of_chunk, name="part", attrs={ROLE: "part"})
+    return te.compute(
+        tuple(shape),
+        lambda *at: te.sum(part(*at, *axes).astype(dtype), axis=axes),
+        name="contraction",
+        attrs=marks,
+    )
+
+
+def unpack(
+    tiles: Any,
+    shape: list[Any],
+    row: Any,
+    panel: Any,
+    tile: Tile,
+    dtype: str,
+    bias: Any = None,
+) -> Any:
     """Read the result of `contract` in the layout of the graph.
 
     Parameters
@@ -129,6 +177,8 @@ def unpack(tiles: Any, shape: list[Any], row: Any, panel: Any, tile: Tile, dtype
         Function of the last index: (panel, column within it).
     tile, dtype
         The register tile, and the type of the result.
+    bias
+        What is added to each column, a tensor of the sums' type; None for nothing.
     """
     from tvm import te
 
@@ -136,10 +186,20 @@ def unpack(tiles: Any, shape: list[Any], row: Any, panel: Any, tile: Tile, dtype
         outer, at = row(*indices[:-1])
         which, column = panel(indices[-1])
         value = tiles(*outer, at // tile.rows, which, at % tile.rows, column)
-        return value.astype(dtype)
+        return add_bias(value, bias, indices[-1]).astype(dtype)
 
     extents = [wide(extent) for extent in shape]
-    return te.compute(extents, element, name="unpack", attrs={ROLE: "unpack"})
+    return te.compute(extents, element, name="unpack", attrs=unpack_marks(bias))
+
+
+def unpack_marks(bias: Any) -> dict[str, Any]:
+    """Annotations of the block that unpacks sums and adds `bias`, if that is not None."""
+    return {ROLE: "unpack"} | ({} if bias is None else {BIAS: 1})
+
+
+def add_bias(value: Any, bias: Any, column: Any) -> Any:
+    """`value` plus what `bias` holds for the column, if it is not None."""
+    return value if bias is None else value + bias(column)
 
 
 def _piece(column: Any, pieces: tuple[int, ...]) -> list[Any]:

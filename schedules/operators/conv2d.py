@@ -80,6 +80,7 @@ def packed_conv2d(
     tile: Tile,
     dtype: str,
     workload: str = "",
+    chunk: int = 0,
 ) -> Any:
     """`data` [B, H, W, C] convolved to [B, OH, OW, channels].
 
@@ -99,6 +100,8 @@ def packed_conv2d(
         Of the result; sums are float32.
     workload
         By which records know it.
+    chunk
+        So many products are summed in float16; 0 for none.
     """
     from autoglm_tvm.schedules.kernel import constant
 
@@ -136,6 +139,7 @@ def packed_conv2d(
         tile,
         accumulator(str(data.dtype)),
         workload=workload,
+        chunk=chunk,
     )
     return unpack(
         tiles,

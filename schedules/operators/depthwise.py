@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from autoglm_tvm.schedules.kernel import constant
+from autoglm_tvm.schedules.operators.contraction import wide
 from autoglm_tvm.schedules.operators.conv2d import Window, padded
 from autoglm_tvm.schedules.operators.matmul import accumulator
 from autoglm_tvm.schedules.workload import WORKLOAD
@@ -33,7 +34,14 @@ def pack_depthwise(weight: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(taps, dtype=accumulator(str(weight.dtype)))
 
 
-def depthwise_conv2d(data: Any, weight: Any, window: Window, dtype: str, workload: str = "") -> Any:
+def depthwise_conv2d(
+    data: Any,
+    weight: Any,
+    window: Window,
+    dtype: str,
+    workload: str = "",
+    zero_point: int | None = None,
+) -> Any:
     """`data` [B, H, W, C] convolved to [B, OH, OW, C * M].
 
     Parameters
@@ -49,13 +57,21 @@ def depthwise_conv2d(data: Any, weight: Any, window: Window, dtype: str, workloa
         Of the result; halves are summed in float32.
     workload
         By which records know it.
+    zero_point
+        Of an image of bytes: it is taken away from each pixel, so that the border is zeros. The
+        image is converted to the type of the weight where it is read; products and sums of that
+        type must be exact.
     """
     from tvm import te
 
     batch, height, width, _ = data.shape
     kernel_height, kernel_width, outputs = weight.shape
     out_height, out_width = window.output(height, width)
-    image: Any = padded(_repeat(data, outputs), window, {ROLE: "pad"})
+    repeated = _repeat(data, outputs)
+    if zero_point is None:
+        image: Any = padded(repeated, window, {ROLE: "pad"})
+    else:
+        image = _centred(repeated, window, zero_point, str(weight.dtype))
     rows: Any = te.reduce_axis((0, kernel_height), "kh")
     columns: Any = te.reduce_axis((0, kernel_width), "kw")
 
@@ -77,6 +93,25 @@ def depthwise_conv2d(data: Any, weight: Any, window: Window, dtype: str, workloa
     return te.compute(
         shape, lambda *at: sums(*at).astype(dtype), name="result", attrs={ROLE: "result"}
     )
+
+
+def _centred(data: Any, window: Window, zero_point: int, dtype: str) -> Any:
+    """Bytes less their zero point, as `dtype`, in a border of zeros."""
+    from tvm import te, tirx
+
+    top, left, bottom, right = window.padding
+    batch, height, width, channels = data.shape
+
+    def element(image: Any, row: Any, column: Any, channel: Any) -> Any:
+        pixel = data(image, row - top, column - left, channel).astype("int16")
+        value = (pixel - tirx.const(zero_point, "int16") if zero_point else pixel).astype(dtype)
+        if not any(window.padding):
+            return value
+        inside = tirx.all(row >= top, row < height + top, column >= left, column < width + left)
+        return tirx.if_then_else(inside, value, tirx.const(0, dtype))
+
+    shape = (batch, height + top + bottom, width + left + right, channels)
+    return te.compute([wide(extent) for extent in shape], element, name="pad", attrs={ROLE: "pad"})
 
 
 def _repeat(data: Any, outputs: Any) -> Any:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from math import prod
 from typing import TYPE_CHECKING, Any
 
+from autoglm_tvm.schedules.intrinsics.byte_sign import word_of_sign
 from autoglm_tvm.schedules.intrinsics.dot_product import LANES, DotProduct
 from autoglm_tvm.schedules.intrinsics.operators import dot, word
 from autoglm_tvm.schedules.kernel import constant
@@ -20,9 +21,6 @@ from autoglm_tvm.schedules.tiles import Tile
 
 if TYPE_CHECKING:
     import numpy as np
-
-# Added to, or taken from, the four bytes of a word: int8 to uint8 and back.
-_OTHER_SIGN = -0x7F7F7F80
 
 
 def pack_words(weight: np.ndarray, columns: int, instruction: DotProduct) -> np.ndarray:
@@ -51,11 +49,10 @@ def reader(data: Any, leading: list[Any], instruction: DotProduct) -> Any:
 
     It has the sign that the instruction takes.
     """
-    moved = str(data.dtype) != instruction.left
 
     def read(row: Any, element: Any) -> Any:
         loaded = word(data(*unflatten(row, leading), element))
-        return loaded ^ _OTHER_SIGN if moved else loaded
+        return word_of_sign(loaded, str(data.dtype), instruction.left)
 
     return read
 
@@ -67,6 +64,7 @@ def dot_matmul(
     tile: Tile,
     instruction: DotProduct | None,
     workload: str = "",
+    bias: Any = None,
 ) -> Any:
     """`data` [..., M, K] times words in panels [panels, K / group, tile.columns]: int32.
 
@@ -85,6 +83,8 @@ def dot_matmul(
         None where integers are multiplied one by one.
     workload
         By which records know it.
+    bias
+        Int32 [columns] that is added; None for nothing.
     """
     *leading, reduced = data.shape
     leading = [constant(extent) or extent for extent in leading]
@@ -111,4 +111,5 @@ def dot_matmul(
         lambda column: (column // tile.columns, column % tile.columns),
         tile,
         "int32",
+        bias,
     )

@@ -25,12 +25,18 @@ def pack_panels(weight: np.ndarray, columns: int) -> np.ndarray:
 
 
 def packed_matmul(
-    data: Any, weight: Any, columns: int, tile: Tile, dtype: str, workload: str = ""
+    data: Any,
+    weight: Any,
+    columns: int,
+    tile: Tile,
+    dtype: str,
+    workload: str = "",
+    chunk: int = 0,
 ) -> Any:
     """`data` [..., M, K] times a matrix in panels [panels, K, tile.columns]: [..., M, columns].
 
-    Sums are float32 (int32 for integers); `dtype` is the type of the result. All axes of `data` but
-    the last are rows.
+    Sums are float32 (int32 for integers), of `chunk` products float16; `dtype` is the type of the
+    result. All axes of `data` but the last are rows.
     """
     *leading, reduced = data.shape
     leading = [_plain(extent) for extent in leading]
@@ -44,7 +50,9 @@ def packed_matmul(
 
     total = accumulator(str(data.dtype))
     panels = weight.shape[0]
-    tiles = contract(lhs, rhs, [reduced], [], rows, panels, tile, total, workload=workload)
+    tiles = contract(
+        lhs, rhs, [reduced], [], rows, panels, tile, total, workload=workload, chunk=chunk
+    )
     return unpack(
         tiles,
         [*leading, columns],

@@ -4,6 +4,7 @@ from autoglm_tvm.schedules.rule import Rule
 from autoglm_tvm.schedules.rules.attention import Attention
 from autoglm_tvm.schedules.rules.contraction import Contraction
 from autoglm_tvm.schedules.rules.depthwise import Depthwise
+from autoglm_tvm.schedules.rules.dot_depthwise import DotDepthwise
 from autoglm_tvm.schedules.rules.elementwise import Elementwise
 from autoglm_tvm.schedules.rules.fallback import Fallback
 from autoglm_tvm.schedules.rules.layout_move import LayoutMove
@@ -16,6 +17,7 @@ DEFAULT_RULES: tuple[Rule, ...] = (
     Winograd(),
     Contraction(),
     Depthwise(),
+    DotDepthwise(),
     Rows(),
     Elementwise(),
     LayoutMove(),

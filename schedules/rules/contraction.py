@@ -15,16 +15,22 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from autoglm_tvm.schedules.kernel import Block, Kernel, constant
-from autoglm_tvm.schedules.lowering.prefetch import AGAIN
+from autoglm_tvm.schedules.lowering.image_borders import COLUMNS
+from autoglm_tvm.schedules.lowering.prefetch import AGAIN, STREAM
 from autoglm_tvm.schedules.machine import Machine
-from autoglm_tvm.schedules.operators.contraction import OUTER, RESULT, ROLE
+from autoglm_tvm.schedules.operators.contraction import IMAGE, OUTER, RESULT, ROLE
 from autoglm_tvm.schedules.products import refuse_unpacked
 from autoglm_tvm.schedules.rule import Refusal
-from autoglm_tvm.schedules.rules.contraction_work import BOTH, ROWS, share_work
+from autoglm_tvm.schedules.rules.bias import start_from_bias
+from autoglm_tvm.schedules.rules.contraction_work import BOTH, ROWS, share_work, whole_sum
 from autoglm_tvm.schedules.rules.epilogue import Epilogue, split_epilogue
 from autoglm_tvm.schedules.rules.parallel import parallel_nest
-from autoglm_tvm.schedules.rules.register_tile import sum_in_registers, tile_of
-from autoglm_tvm.schedules.tiles import Tile
+from autoglm_tvm.schedules.rules.register_tile import (
+    sum_in_registers,
+    sum_parts_in_registers,
+    tile_of,
+)
+from autoglm_tvm.schedules.tiles import Tile, stored_together
 
 
 @dataclass(frozen=True)
@@ -33,6 +39,7 @@ class _Parts:
 
     total: Block
     lhs: Block
+    part: Block | None
     pad: Block | None
     rhs: Block | None
     epilogue: Epilogue
@@ -56,6 +63,7 @@ class Contraction:
 
     def apply(self, kernel: Kernel, machine: Machine) -> str:
         """Schedule the tiles, their operands and what follows them."""
+        start_from_bias(kernel)
         parts = _parts(kernel)
         if None in parts.total.spatial:
             kernel.restart(kernel.schedule.mod["main"], checked=False)
@@ -68,7 +76,9 @@ class Contraction:
         how = _order_loops(kernel, parts, machine)
         for block in parts.epilogue.rest:
             parallel_nest(kernel.schedule, block.handle, machine)
-        return f"{parts.tile.rows}x{parts.tile.columns} tiles in registers, {how}"
+        grouped = parts.part is not None and STREAM in parts.part.annotations
+        groups = " for each group of the weight" if grouped else ""
+        return f"{parts.tile.rows}x{parts.tile.columns} tiles in registers{groups}, {how}"
 
 
 def _parts(kernel: Kernel) -> _Parts:
@@ -79,6 +89,7 @@ def _parts(kernel: Kernel) -> _Parts:
     return _Parts(
         total,
         lhs,
+        kernel.marked(ROLE, "part"),
         kernel.marked(ROLE, "pad"),
         kernel.marked(ROLE, "rhs"),
         split_epilogue(kernel, unpack),
@@ -109,10 +120,9 @@ def _flatten_rows(kernel: Kernel, parts: _Parts) -> _Parts:
         kernel.simplify()
     epilogue = Epilogue((), kernel.named(last), tuple(kernel.named(b) for b in parts.epilogue.rest))
     lhs = parts.lhs if not parts.tile.rows_in_registers else kernel.named(parts.lhs)
-    pad, rhs = (block and kernel.named(block) for block in (parts.pad, parts.rhs))
-    return replace(
-        parts, total=kernel.named(parts.total), lhs=lhs, pad=pad, rhs=rhs, epilogue=epilogue
-    )
+    part, pad, rhs = (block and kernel.named(block) for block in (parts.part, parts.pad, parts.rhs))
+    total = kernel.named(parts.total)
+    return replace(parts, total=total, lhs=lhs, part=part, pad=pad, rhs=rhs, epilogue=epilogue)
 
 
 def _flat(at: tuple[Any, ...], extents: tuple[Any, ...]) -> Any:
@@ -127,13 +137,15 @@ def _order_loops(kernel: Kernel, parts: _Parts, machine: Machine) -> str:
     schedule, tile = kernel.schedule, parts.result
     outer, row, column = _loops(schedule, parts)
     row_block, row_within = schedule.split(row, [None, tile.rows])
-    panel, vector, lane = schedule.split(column, [None, tile.vectors, tile.lanes])
+    together = _stored_together(parts, machine)
+    sizes = [None, tile.vectors // together, tile.lanes * together]
+    panel, vector, lane = schedule.split(column, sizes)
     if outer is not None and parts.pad is None:
         row_block, outer = schedule.fuse(outer, row_block), None
     shared = row_block if outer is None else outer
     unit = None if outer is None else parts.total.spatial[parts.outer - 1]
     extent = constant(schedule.get(shared).extent)
-    work = share_work(parts.total, parts.tile, (extent, unit), machine, kernel.config)
+    work = share_work(whole_sum(kernel), parts.tile, (extent, unit), machine, kernel.config)
     chunked, chunk = schedule.split(shared, [None, work.size])
     inner = [row_block] if outer is not None else []
     if work.share == ROWS:
@@ -151,13 +163,27 @@ def _order_loops(kernel: Kernel, parts: _Parts, machine: Machine) -> str:
         parallel_nest(schedule, parts.rhs.handle, machine)
     if work.fetched:
         schedule.annotate(again, AGAIN, 1)
-    sum_in_registers(schedule, parts.total, parts.lhs, order[-1], fetched=work.fetched)
+    if parts.part is not None:
+        sum_parts_in_registers(schedule, parts.total, parts.part, parts.lhs, order[-1])
+    else:
+        sum_in_registers(schedule, parts.total, parts.lhs, order[-1], fetched=work.fetched)
     if parts.pad is not None:
         _schedule_pad(schedule, parts.pad, parallel if work.share == ROWS else None, machine)
     schedule.unroll(row_within)
     schedule.unroll(vector)
     schedule.vectorize(lane)
     return work.description
+
+
+def _stored_together(parts: _Parts, machine: Machine) -> int:
+    """Vectors of sums that become one of a result of fewer bits.
+
+    They have to fill it: of ragged vectors, elements would be stored one by one.
+    """
+    tile, columns = parts.result, parts.epilogue.last.spatial[-1]
+    if columns is None:
+        return 1
+    return stored_together(tile.vectors, tile.lanes, columns, parts.epilogue.last.dtype, machine)
 
 
 def _loops(schedule: Any, parts: _Parts) -> tuple[Any, Any, Any]:
@@ -180,7 +206,9 @@ def _schedule_pad(schedule: Any, pad: Block, at: Any, machine: Machine) -> None:
     schedule.compute_at(pad.handle, at, preserve_unit_loops=True)
     channel = schedule.get_loops(pad.handle)[-1]
     channels, lanes = pad.spatial[-1], machine.lanes(pad.dtype)
-    if channels is not None and channels % lanes == 0:
+    if IMAGE in pad.annotations:
+        schedule.annotate(channel, COLUMNS, list(pad.annotations[IMAGE]))
+    elif channels is not None and channels % lanes == 0:
         _, lane = schedule.split(channel, [None, lanes])
         schedule.vectorize(lane)
 

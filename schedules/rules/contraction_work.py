@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from typing import Any
 
-from autoglm_tvm.schedules.kernel import Block
+from autoglm_tvm.schedules.kernel import Block, Kernel
 from autoglm_tvm.schedules.machine import Machine
+from autoglm_tvm.schedules.operators.contraction import RESULT, ROLE
 from autoglm_tvm.schedules.tiles import Tile
 
 # What threads take pieces of: rows of the result, panels of the weight, or both.
@@ -19,6 +20,7 @@ PIECES = 4
 # What a core does in a cycle, roughly: multiply-adds of vectors, bytes from outside of its caches.
 _VECTORS_A_CYCLE = 2
 _BYTES_A_CYCLE = 8
+# A number of the left operand, or a word of small ones.
 _BYTES = 4
 # Multiply-adds below which waking other threads costs more than it brings.
 _MIN_PARALLEL = 1 << 15
@@ -97,6 +99,16 @@ def share_work(
     )
 
 
+def whole_sum(kernel: Kernel) -> Block:
+    """The block that sums, with the reduced axes of the parts that it may sum up."""
+    total, part = kernel.marked(ROLE, "sum"), kernel.marked(ROLE, "part")
+    assert total is not None
+    if part is None or None in (*total.reduced, *part.reduced):
+        return total
+    steps = (step or 1 for step in (*total.reduced, *part.reduced))
+    return replace(total, reduced=(prod(steps),))
+
+
 def panel_elements(total: Block, tile: Tile) -> int:
     """Elements of a panel of the right operand; 0 where an extent is symbolic."""
     return tile.columns * prod(extent or 0 for extent in total.reduced)
@@ -114,14 +126,20 @@ def _by_panels(total: Block, tile: Tile, chunks: int | None, machine: Machine) -
     Chunks of rows read all weights each, panels read all rows each; what does not fit into the
     cache comes from memory every time. And the pieces have to go round.
     """
+    from tvm import DataType
+
     spatial, reduced = total.spatial, total.reduced
     panels = spatial[-3]
     if panels is None or chunks is None or None in spatial:
         return False
     rows = prod(extent or 1 for extent in spatial[:-3]) * tile.rows
-    weights = _BYTES * panels * tile.columns * prod(extent or 1 for extent in reduced)
+    element = str(total.statement.reads[-1].source.dtype)
+    # An instruction that takes two rows at once takes two words of each.
+    pair = int(total.annotations[RESULT][0]) // tile.rows
+    weights = panels * tile.columns * prod(extent or 1 for extent in reduced)
+    weights *= DataType(element).itemsize
     # Neighbouring rows of an image overlap: each pixel is read from memory once.
-    image = _BYTES * rows * (reduced[-1] or 1)
+    image = _BYTES * rows * (reduced[-1] or 1) * pair * pair
 
     def cycles(pieces: int, shared: int, own: int) -> float:
         """Of one thread; `shared` bytes are read by every piece, `own` by one."""

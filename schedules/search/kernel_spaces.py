@@ -10,13 +10,13 @@ from autoglm_tvm.schedules.choices import Anchor
 from autoglm_tvm.schedules.kernel import Block, Kernel
 from autoglm_tvm.schedules.machine import Machine
 from autoglm_tvm.schedules.operators import attention, contraction, depthwise, winograd
-from autoglm_tvm.schedules.rules.contraction_work import PIECES, share_work
+from autoglm_tvm.schedules.rules.contraction_work import PIECES, share_work, whole_sum
 from autoglm_tvm.schedules.rules.depthwise import MIN_PARALLEL as MIN_DEPTHWISE
 from autoglm_tvm.schedules.rules.depthwise import Depthwise, choose_tile
 from autoglm_tvm.schedules.rules.register_tile import tile_of
 from autoglm_tvm.schedules.rules.winograd import MIN_PARALLEL as MIN_WINOGRAD
 from autoglm_tvm.schedules.search.space import Config, Space
-from autoglm_tvm.schedules.tiles import Tile, tile_shapes
+from autoglm_tvm.schedules.tiles import Tile, ends_whole, tile_shapes
 from autoglm_tvm.schedules.winograd_plan import ALGORITHMS, DIRECT
 
 _PIECES = (1, 2, 3, 4, 6, 8, 12, 16)
@@ -51,6 +51,8 @@ def space_of(function: Any, anchor: Anchor | None, machine: Machine) -> Space | 
         return None if anchor is None else _attention(kernel, machine)
     if kernel.block(winograd.PLAN):
         return None if anchor is None else _winograd(kernel, anchor, machine)
+    if kernel.marked(contraction.ROLE, "part") and anchor is None:
+        return _grouped(kernel, machine)
     if kernel.marked(contraction.ROLE, "sum"):
         return None if anchor is None else _contraction(kernel, anchor, machine)
     if Depthwise().check(kernel, machine) is None:
@@ -72,6 +74,23 @@ def _contraction(kernel: Kernel, anchor: Anchor, machine: Machine) -> Space | No
     if anchor.algorithms:
         default |= {"algorithm": DIRECT, "chunk": 0}
     return _space(total, default, anchor, machine, height, spatial[-3] or 1)
+
+
+def _grouped(kernel: Kernel, machine: Machine) -> Space | None:
+    """Sums over groups: their weights are packed for one tile, and shared out in any way."""
+    total = kernel.marked(contraction.ROLE, "sum")
+    assert total is not None
+    if None in (*total.spatial, *total.reduced):
+        return None
+    blocks, panels = total.spatial[0] or 1, total.spatial[1] or 1
+    work = share_work(whole_sum(kernel), tile_of(total), (blocks, None), machine, {})
+    default: Config = {"share": work.share, "pieces": PIECES, "parallel": work.parallel}
+    knobs = {
+        "share": _shares(default["share"], panels, machine),
+        "pieces": _PIECES if blocks > 1 else (PIECES,),
+        "parallel": _switch(default["parallel"], machine),
+    }
+    return Space(knobs, default)
 
 
 def _winograd(kernel: Kernel, anchor: Anchor, machine: Machine) -> Space | None:
@@ -111,7 +130,11 @@ def _space(
 ) -> Space:
     """The space of the block that sums, with what the cost model should know beside the knobs."""
     tile = tile_of(total)
-    knobs = _tile_knobs(tile, most_rows, machine) | {
+    shapes = _shapes(tile, most_rows, machine)
+    # Two where an instruction takes two rows, and two columns, at once.
+    pair = int(total.annotations[contraction.RESULT][0]) // tile.rows
+    shapes = [shape for shape in shapes if ends_whole(shape[1], tile.lanes, pair, anchor.columns)]
+    knobs = _tile_knobs(shapes) | {
         "steps": _steps(tile, total.reduced[-1] or 1),
         "share": _shares(default["share"], panels, machine),
         "pieces": _PIECES,
@@ -120,7 +143,7 @@ def _space(
     }
     if anchor.algorithms:
         knobs |= {"algorithm": anchor.algorithms, "chunk": _CHUNKS}
-    fitting = set(_shapes(tile, max(knobs["rows"]), machine))
+    fitting = set(shapes)
     columns = (total.spatial[-3] or 1) * tile.columns
     height = prod(extent or 1 for extent in total.spatial[:-3]) * tile.rows
 
@@ -146,8 +169,7 @@ def _space(
     return Space(knobs, default, valid, derived)
 
 
-def _tile_knobs(tile: Tile, most_rows: int, machine: Machine) -> dict[str, Any]:
-    shapes = _shapes(tile, most_rows, machine)
+def _tile_knobs(shapes: list[tuple[int, int]]) -> dict[str, Any]:
     return {
         "rows": tuple(sorted({rows for rows, _ in shapes})),
         "vectors": tuple(sorted({vectors for _, vectors in shapes})),

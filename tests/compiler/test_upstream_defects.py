@@ -51,6 +51,23 @@ def test_the_importer_ignores_unknown_shape_names() -> None:
     assert "R.Tensor((2,)" in imported(model, shape_dict={"no_such_input": [3]}).script()
 
 
+def test_the_importer_knows_no_conv_integer() -> None:
+    from tvm.relax.frontend.onnx.onnx_frontend import _get_convert_map
+
+    assert "ConvInteger" not in _get_convert_map()
+
+
+def test_what_a_sum_starts_with_is_dropped() -> None:
+    from tvm import te
+
+    data: Any = te.placeholder((4, 8), "int32", "data")
+    start: Any = te.placeholder((4,), "int32", "start")
+    at = te.reduce_axis((0, 8), "at")
+    total: Any = te.compute((4,), lambda row: te.sum(data[row, at], axis=[at], init=start[row]))
+    function = te.create_prim_func([data, start, total])
+    assert "start[" not in function.script()
+
+
 def test_a_gather_reads_past_its_table() -> None:
     model = model_from_text(
         "g (int64[4] ids) => (float[4,3] y) { y = Gather (table, ids) }",

@@ -193,13 +193,13 @@ RESNET = {
 @pytest.mark.parametrize("name", RESNET)
 def test_where_it_wins(name: str) -> None:
     result, in_channels, channels, transforms = RESNET[name]
-    machine = Machine("x86_64", 64, 32, False, 1, 32 << 10, 1 << 20)
+    machine = Machine("x86_64", 64, 32, False, 1, 32 << 10, 1 << 20, True)
     plan = choose_plan(result, in_channels, channels, machine)
     assert (plan and plan.transforms) == transforms
 
 
 def test_threads_share_panels_where_there_are_few_tiles() -> None:
-    machine = Machine("aarch64", 16, 32, True, 4, 32 << 10, 256 << 10)
+    machine = Machine("aarch64", 16, 32, True, 4, 32 << 10, 256 << 10, True)
     small = choose_plan((1, 10, 10), 64, 64, machine)
     assert small is not None
     assert small.by_panels
@@ -212,7 +212,7 @@ def test_threads_share_panels_where_there_are_few_tiles() -> None:
 
 def test_a_larger_weight_has_its_price(monkeypatch: pytest.MonkeyPatch) -> None:
     """The same layer takes F(4x4) where bytes cost nothing."""
-    machine = Machine("x86_64", 64, 32, False, 1, 32 << 10, 1 << 20)
+    machine = Machine("x86_64", 64, 32, False, 1, 32 << 10, 1 << 20, True)
     for constant, value in {"_BYTE": 0.0, "_FROM_MEMORY": 1e9, "_FROM_CACHE": 1e9}.items():
         monkeypatch.setattr(winograd_plan, constant, value)
     plan = choose_plan((1, 14, 14), 256, 256, machine)

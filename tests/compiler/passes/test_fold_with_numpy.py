@@ -15,6 +15,8 @@ LEFT = random_array(3, 5)
 RIGHT = random_array(5, seed=1) + np.float32(3)
 ODD = np.array([np.nan, np.inf, -0.0, 1e-42, 2.5], np.float32)
 
+LONG = np.array([[1 << 40, -1], [2, 3]])
+
 # Their differences do not fit: both wrap around.
 LARGE = np.array([-(1 << 31), 7, (1 << 31) - 1], np.int32)
 
@@ -25,7 +27,7 @@ def module_of(build: Callable[[Any, Any], Any], *arrays: np.ndarray) -> Any:
     builder = relax.BlockBuilder()
     with builder.function("main", []):
         with builder.dataflow():
-            constants = [relax.const(array) for array in arrays]
+            constants = [relax.const(array, str(array.dtype)) for array in arrays]
             result = builder.emit_output(builder.emit(build(relax.op, constants)))
         builder.emit_func_output(result)
     return builder.get()
@@ -52,6 +54,7 @@ CASES: dict[str, tuple[Callable[[Any, Any], Any], tuple[np.ndarray, ...]]] = {
     "where": (lambda op, c: op.where(op.isnan(c[0]), c[1], c[0]), (ODD, RIGHT)),
     "reshape": (lambda op, c: op.reshape(c[0], (1, 5, 3)), (LEFT,)),
     "transpose": (lambda op, c: op.permute_dims(c[0], [1, 0]), (LEFT,)),
+    "long integers": (lambda op, c: op.permute_dims(c[0], [1, 0]), (LONG,)),
     "integers": (lambda op, c: op.subtract(c[0], c[1]), (LARGE, LARGE[::-1].copy())),
     "wider": (lambda op, c: op.astype(c[0], "int32"), (np.arange(-9, 9, dtype=np.int8),)),
     "nested": (lambda op, c: op.add(op.multiply(c[0], c[1]), c[1]), (LEFT, RIGHT)),
