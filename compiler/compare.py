@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from math import isfinite
+from math import inf, isfinite
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -33,6 +33,9 @@ class TensorError:
         Why the error is infinite, or why it says little; empty otherwise.
     noise
         Absolute error of the reference itself: a smaller difference proves nothing against us.
+    energy
+        Energy of the difference over the reference's, ``sum (a - b)^2 / sum b^2``; infinite where
+        `relative` is, and where a reference of zeros is not met.
     """
 
     name: str
@@ -41,6 +44,7 @@ class TensorError:
     cosine: float
     detail: str = ""
     noise: float = 0.0
+    energy: float = 0.0
 
     def within(self, tolerance: float) -> bool:
         """Whether the error is small against the tensor, or not larger than the reference's own."""
@@ -63,7 +67,7 @@ def compare(name: str, found: np.ndarray, reference: np.ndarray, noise: float = 
             f"is {found.dtype}{list(found.shape)}, "
             f"the reference is {reference.dtype}{list(reference.shape)}"
         )
-        return TensorError(name, float("inf"), float("inf"), 0.0, detail)
+        return TensorError(name, inf, inf, 0.0, detail, energy=inf)
     if found.size == 0:
         return TensorError(name, 0.0, 0.0, 1.0)
     ours, theirs = found.astype(np.float64), reference.astype(np.float64)
@@ -72,12 +76,12 @@ def compare(name: str, found: np.ndarray, reference: np.ndarray, noise: float = 
         np.isfinite(ours[finite])
     ):
         detail = "NaN or Inf is not where the reference has it"
-        return TensorError(name, float("inf"), float("inf"), 0.0, detail)
+        return TensorError(name, inf, inf, 0.0, detail, energy=inf)
     ours, theirs = ours[finite], theirs[finite]
     if ours.size == 0:
         return TensorError(name, 0.0, 0.0, 1.0)
     max_abs = float(np.max(np.abs(ours - theirs)))
-    if np.issubdtype(reference.dtype, np.integer) or reference.dtype == np.bool_:
+    if "int" in str(reference.dtype) or reference.dtype == np.bool_:
         relative = float(np.mean(ours != theirs))
     else:
         # A reference of zeros only: any difference counts in full.
@@ -87,4 +91,7 @@ def compare(name: str, found: np.ndarray, reference: np.ndarray, noise: float = 
     cosine = float(np.dot(ours.ravel(), theirs.ravel())) / norms if norms > 0 else same
     drowned = max_abs <= noise and relative > _SUSPICIOUS
     detail = "as small as the reference's own noise: give real inputs" if drowned else ""
-    return TensorError(name, max_abs, relative, cosine, detail, noise)
+    signal = float(np.sum(np.square(theirs)))
+    difference = float(np.sum(np.square(ours - theirs)))
+    energy = difference / signal if signal > 0 else (inf if difference > 0 else 0.0)
+    return TensorError(name, max_abs, relative, cosine, detail, noise, energy)

@@ -1,4 +1,4 @@
-"""The pipeline, read from top to bottom: read, import, optimise, schedule, build, package."""
+"""The pipeline, from top to bottom: read, quantize, import, optimise, schedule, build, package."""
 
 from __future__ import annotations
 
@@ -19,6 +19,13 @@ from autoglm_tvm.compiler.import_onnx import ImportedModel, import_onnx
 from autoglm_tvm.compiler.optimise import optimise
 from autoglm_tvm.compiler.package import StagedModel, package
 from autoglm_tvm.compiler.passes.layout import check_layout
+from autoglm_tvm.compiler.quantization.write_model import (
+    check_outputs,
+    model_bytes,
+    staged_files,
+)
+from autoglm_tvm.compiler.quantize import QuantizeResult, chosen_recipe, quantize_request
+from autoglm_tvm.compiler.quantize import quantize as quantize_stage
 from autoglm_tvm.compiler.read import read
 from autoglm_tvm.compiler.recorded_choices import coverage, recorded_choices
 from autoglm_tvm.compiler.refusal import refusal
@@ -32,7 +39,9 @@ from autoglm_tvm.targets.versions import check_versions
 if TYPE_CHECKING:
     import onnx
 
-STAGES = ("read", "import", "optimise", "schedule", "build", "package")
+    from autoglm_tvm.compiler.quantization.recipe import Recipe
+
+STAGES = ("read", "quantize", "import", "optimise", "schedule", "build", "package")
 
 
 @dataclass(frozen=True)
@@ -60,6 +69,11 @@ class CompileResult:
     tuned: Coverage | None = None
 
     @property
+    def quantized(self) -> QuantizeResult:
+        """How each node runs, and what a recipe cost."""
+        return self.staged.quantized
+
+    @property
     def directory(self) -> Path:
         """The bundle's folder."""
         return self.bundle.directory
@@ -77,6 +91,7 @@ class CompileResult:
             "kernel_calls": len(manifest.kernels),
             "elf_check": manifest.elf_check,
             "records": None if self.tuned is None else self.tuned.to_json(),
+            "quantization": manifest.quantization,
             "notes": list(self.staged.read.notes),
             "seconds": {name: round(value, 3) for name, value in self.seconds.items()},
         }
@@ -128,6 +143,11 @@ def compile(
     features: str | None = None,
     layout: str | None = None,
     records: str | Path | None = None,
+    quantize: str | Path | Recipe | None = None,
+    calibration: Any = None,
+    calibration_limit: int | None = None,
+    per_layer: bool = False,
+    save_quantized: str | Path | None = None,
     dump_dir: str | Path | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> CompileResult:
@@ -154,6 +174,19 @@ def compile(
     records
         Folder or file of tuning records to apply, ``"shipped"`` for those of this package alone;
         by default none are applied. `CompileResult.tuned` says which kernels have some.
+    quantize
+        A recipe, the name of one (``"int8"``), or a YAML file of one; by default the model is
+        compiled as it is, and what is quantized in it already runs as integers.
+    calibration
+        What the recipe measures ranges on, and accuracy: a folder, a generator, or ``"random"``;
+        as for `calibration_data`.
+    calibration_limit
+        Take at most so many inputs from it.
+    per_layer
+        Measure too what error each quantized layer adds.
+    save_quantized
+        Write what the recipe made to this ONNX file, which comes into its place with the bundle:
+        `verify` takes it as the reference.
     dump_dir
         Folder for what each stage produced, numbered.
     progress
@@ -162,7 +195,7 @@ def compile(
     Raises
     ------
     UserInputError
-        The model, a shape, the target or the output folder is wrong.
+        The model, a shape, the target, the recipe or the output folder is wrong.
     MissingToolError
         TVM has another version than the pinned one, or there is no linker.
     CheckFailedError
@@ -174,18 +207,30 @@ def compile(
     directory = Path(output) if output is not None else Path(f"{name}-{target.name}")
     # What would stop the last stage stops here, before the minutes of work in between.
     check_replaceable(directory, owned_if=MANIFEST)
+    if save_quantized is not None:
+        read_files = [Path(model)] if isinstance(model, (str, Path)) else []
+        check_outputs([Path(save_quantized)], read_files, directory)
     choose_linker(target)
     choices = None if records is None else recorded_choices(records, target)
+    recipe = chosen_recipe(quantize, calibration, per_layer=per_layer, saved=save_quantized)
     record = _Recorder(progress, Path(dump_dir) if dump_dir is not None else None)
 
     # Read: one normalised graph, whatever the exporter wrote.
     with record.stage("read"):
         graph = read(model, shapes)
+        request = quantize_request(
+            graph, recipe, calibration, limit=calibration_limit, per_layer=per_layer
+        )
     record.dump("read", graph)
+
+    # Quantize: by recipe where there is one; Q/DQ islands become integer operators.
+    with record.stage("quantize"):
+        quantized = quantize_stage(graph, target, request, progress)
+    record.dump("quantize", quantized)
 
     # Import: ONNX becomes Relax.
     with record.stage("import"):
-        imported = import_onnx(graph)
+        imported = import_onnx(quantized.model)
     record.dump("import", imported)
 
     # Optimise: graph passes, operators to loops, fusion, weights apart.
@@ -205,8 +250,13 @@ def compile(
 
     # Package: link, check, weights, manifest, into place.
     with record.stage("package"):
-        staged = StagedModel(name, target, graph, optimised, scheduled, built)
-        bundle = package(staged, directory)
+        staged = StagedModel(name, target, graph, quantized, optimised, scheduled, built)
+        saved = []
+        if save_quantized is not None:
+            saved = [(Path(save_quantized), model_bytes(quantized.source))]
+        # Both are in their places, or neither.
+        with staged_files(saved):
+            bundle = package(staged, directory)
     tuned = None if choices is None else coverage(choices, scheduled.kernels)
     return CompileResult(bundle, staged, imported, record.seconds, tuned)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +14,10 @@ from autoglm_tvm.artifacts.manifest import KernelEntry
 from autoglm_tvm.artifacts.tensor_spec import TensorSpec
 from autoglm_tvm.compiler.compile import refined_target
 from autoglm_tvm.compiler.import_onnx import import_onnx
+from autoglm_tvm.compiler.integer import NodeExecution
+from autoglm_tvm.compiler.integer.node_execution import shares
 from autoglm_tvm.compiler.optimise import optimise
+from autoglm_tvm.compiler.quantize import quantize
 from autoglm_tvm.compiler.read import read
 from autoglm_tvm.compiler.refusal import refusal
 from autoglm_tvm.compiler.schedule import schedule
@@ -82,11 +85,14 @@ class Explanation:
     kernels
         Those to worry about first: unscheduled, then fallback (what another rule nearly took, then
         what none has anything in common with), then special; the most iterations first.
+    nodes
+        How each node of a quantized model runs; empty for others.
     """
 
     source: str
     target: str
     kernels: tuple[KernelExplanation, ...]
+    nodes: tuple[NodeExecution, ...] = ()
 
     def by_rule(self) -> dict[str, int]:
         """How many kernels each rule took; the empty name counts the unscheduled ones."""
@@ -120,11 +126,12 @@ class Explanation:
             names = [name for kernel in kernels for name in (*kernel.tensors, *kernel.inner)]
             kernels = tuple(k for k in kernels if tensor in (*k.tensors, *k.inner))
             _require(kernels, f"no kernel computes the tensor {tensor!r}", tensor, names)
-        return Explanation(self.source, self.target, kernels)
+        return replace(self, kernels=kernels)
 
     def to_json(self) -> dict[str, Any]:
         """What ``autoglm-tvm explain --json`` prints."""
-        return asdict(self) | {"rules": self.by_rule()}
+        ways = [asdict(share) for share in shares(self.nodes)]
+        return asdict(self) | {"rules": self.by_rule(), "runs": ways}
 
 
 def explain(
@@ -168,20 +175,24 @@ def explain(
         report("compare every file with its hash")
         manifest = read_bundle(source).manifest
         found = _kernels(manifest.kernels, manifest.inputs, manifest.target["layout"])
-        return Explanation(str(source), manifest.target["name"], found)
+        nodes = tuple(map(NodeExecution.from_json, (manifest.quantization or {}).get("nodes", ())))
+        return Explanation(str(source), manifest.target["name"], found, nodes)
     check_versions()
     chosen = refined_target(target or "host", layout, cpu=cpu, features=features, threads=threads)
     report("read")
     graph = read(source, shapes)
+    report("quantize")
+    quantized = quantize(graph, chosen)
     report("import")
-    imported = import_onnx(graph)
+    imported = import_onnx(quantized.model)
     report("optimise")
     with refusal("optimise", graph.inputs):
         optimised = optimise(imported, chosen)
     report("schedule")
     entries = schedule(optimised, chosen).kernels
     name = str(source) if isinstance(source, (str, Path)) else source.graph.name
-    return Explanation(name, chosen.name, _kernels(entries, graph.inputs, chosen.layout))
+    kernels = _kernels(entries, graph.inputs, chosen.layout)
+    return Explanation(name, chosen.name, kernels, quantized.nodes)
 
 
 def _kernels(

@@ -24,6 +24,7 @@ from autoglm_tvm.artifacts.tensor_spec import TensorSpec
 from autoglm_tvm.artifacts.weights import write_weights
 from autoglm_tvm.compiler.build import BuiltModel
 from autoglm_tvm.compiler.optimise import OptimisedModel
+from autoglm_tvm.compiler.quantize import QuantizeResult
 from autoglm_tvm.compiler.read import ReadModel
 from autoglm_tvm.compiler.schedule import ScheduledModel
 from autoglm_tvm.targets import LinkReport, Target, link_shared
@@ -45,6 +46,7 @@ class StagedModel:
     name: str
     target: Target
     read: ReadModel
+    quantized: QuantizeResult
     optimised: OptimisedModel
     scheduled: ScheduledModel
     built: BuiltModel
@@ -117,6 +119,7 @@ def _manifest(
         linker=report.to_json(),
         elf_check=verdict.to_json(),
         model_sha256=model.read.source_sha256,
+        quantization=model.quantized.to_json(),
         dimensions={name: {"min": 1, "max": None} for name in _symbolic(model.read.inputs)},
     )
 
@@ -157,6 +160,7 @@ def _report(model: StagedModel) -> dict[str, Any]:
     """What each stage did. Timings are not here: a bundle has the same bytes every time."""
     stages = {
         "read": model.read,
+        "quantize": model.quantized,
         "optimise": model.optimised,
         "schedule": model.scheduled,
         "build": model.built,
@@ -164,6 +168,7 @@ def _report(model: StagedModel) -> dict[str, Any]:
     return {
         "stages": {name: stage.summary() for name, stage in stages.items()},
         "notes": list(model.read.notes),
+        "quantization": model.quantized.to_json(),
     }
 
 

@@ -52,8 +52,17 @@ def compare_layers(
         if entry.output in produced
     ]
     expected = _intermediates(model, inputs, sorted({name for name, _ in pairs}))
-    held = ((name, _in_onnx_layout(array, expected[name].shape)) for name, array in pairs)
+    signed = ((name, _of_sign(array, expected[name].dtype)) for name, array in pairs)
+    held = ((name, _in_onnx_layout(array, expected[name].shape)) for name, array in signed)
     return tuple(compare(name, array, expected[name]) for name, array in held if array is not None)
+
+
+def _of_sign(array: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    """Return bytes in the sign that the tensor has: a machine may have asked for the other one."""
+    if (array.dtype.name, dtype.name) in (("uint8", "int8"), ("int8", "uint8")):
+        # Adding or taking away 128 is to turn the highest bit.
+        return (array.view("uint8") ^ 128).view(dtype)
+    return array
 
 
 def _in_onnx_layout(array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -16,6 +16,7 @@ from autoglm_tvm.compiler.random_inputs import random_inputs, symbolic_sizes
 from autoglm_tvm.compiler.read import ReadModel, read
 from autoglm_tvm.compiler.reference import run_reference
 from autoglm_tvm.compiler.reference_noise import reference_noise
+from autoglm_tvm.compiler.reference_steps import step_noise
 from autoglm_tvm.compiler.refusal import how_to_bind
 from autoglm_tvm.targets.errors import UserInputError
 
@@ -25,6 +26,11 @@ if TYPE_CHECKING:
 
 # Share of the reference's largest magnitude that an output may be off by (float32 networks).
 DEFAULT_TOLERANCE = 1e-3
+# An output of a quantized model may be off by whole steps, which rounding decides (see
+# `reference_steps`): by this much of its energy (24 dB) always, and by three times (nine in power)
+# what the reference is off by from itself if that is more.
+STEPS_NOISE = 0.004
+STEPS_FACTOR = 9.0
 
 
 class Runner(Protocol):
@@ -62,7 +68,14 @@ class VerifyResult:
     inputs
         ``"random (seed 0)"``, or ``"given"``.
     same_model
-        Whether the reference is byte for byte the file that the bundle was compiled from.
+        Whether the reference is byte for byte the file that the bundle was compiled from, or the
+        quantized model that its recipe made.
+    steps_allowed
+        Whether outputs may be off by quantization steps: the reference is a quantized model, and no
+        tolerance was asked for.
+    steps
+        By output, the noise (`TensorError.energy`) of the reference against itself if what is
+        quantized is off by a rounding error; empty where no output needs it.
     """
 
     outputs: tuple[TensorError, ...]
@@ -70,11 +83,18 @@ class VerifyResult:
     tolerance: float
     inputs: str
     same_model: bool
+    steps_allowed: bool = False
+    steps: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def ok(self) -> bool:
-        """Whether every output is within the tolerance, or below ONNX Runtime's own noise."""
-        return all(error.within(self.tolerance) for error in self.outputs)
+        """Whether every output is within the tolerance, below noise, or off by few steps."""
+        return all(error.within(self.tolerance) or self.by_steps(error) for error in self.outputs)
+
+    def by_steps(self, error: TensorError) -> bool:
+        """Whether an output of a quantized model is off by no more than rounding explains."""
+        explained = STEPS_FACTOR * self.steps.get(error.name, 0.0)
+        return self.steps_allowed and error.energy <= max(STEPS_NOISE, explained)
 
     @property
     def worst(self) -> TensorError:
@@ -88,6 +108,8 @@ class VerifyResult:
             "tolerance": self.tolerance,
             "inputs": self.inputs,
             "same_model": self.same_model,
+            "steps_allowed": self.steps_allowed,
+            "steps": dict(self.steps),
             "outputs": [error.to_json() for error in self.outputs],
             "layers": [error.to_json() for error in self.layers],
         }
@@ -99,7 +121,7 @@ def verify(
     inputs: Mapping[str, np.ndarray] | None = None,
     *,
     per_layer: bool = False,
-    tolerance: float = DEFAULT_TOLERANCE,
+    tolerance: float | None = None,
     seed: int = 0,
     shapes: Mapping[str, Sequence[int | str]] | None = None,
 ) -> VerifyResult:
@@ -111,13 +133,15 @@ def verify(
         A bundle's folder, run on this machine; or a bundle that is loaded already, such as one on a
         device (`autoglm_tvm.rpc`).
     reference
-        The ONNX model that the bundle was compiled from.
+        The ONNX model that the bundle was compiled from; of a bundle that was quantized by a
+        recipe, the quantized model that `compile` saved.
     inputs
         One array an input; by default random ones.
     per_layer
         Compare every kernel's result too, by the ONNX tensor that it computes.
     tolerance
-        Largest relative error of an output that counts as right.
+        Largest relative error of an output that counts as right; by default `DEFAULT_TOLERANCE`,
+        and quantization steps beyond it where the reference is quantized.
     seed
         Seed of the random inputs.
     shapes
@@ -138,6 +162,11 @@ def verify(
             where=str(reference) if isinstance(reference, (str, Path)) else "the reference",
             hint="name the ONNX file that the bundle was compiled from",
         )
+    quantized = model.quantized is not None or _is_saved(model, runner.bundle)
+    steps_allowed = quantized and tolerance is None
+    if tolerance is None:
+        _check_comparable(runner.bundle, quantized)
+        tolerance = DEFAULT_TOLERANCE
     if inputs is not None:
         runner.bundle.check_inputs(inputs)
         given, expected = "given", run_reference(reference, inputs)
@@ -154,7 +183,38 @@ def verify(
         compare(name, outputs[name], array, noise[name]) for name, array in expected.items()
     )
     same_model = model.source_sha256 == runner.bundle.manifest.model_sha256
-    return VerifyResult(errors, layers, tolerance, given, same_model)
+    same_model = same_model or _is_saved(model, runner.bundle)
+    result = VerifyResult(errors, layers, tolerance, given, same_model, steps_allowed)
+    if steps_allowed and not result.ok:
+        result = replace(result, steps=step_noise(model, inputs, expected))
+    return result
+
+
+def _is_saved(model: ReadModel, bundle: Bundle) -> bool:
+    """Whether a model is the one that the bundle's recipe made, as `compile` saves it."""
+    saved = (bundle.manifest.quantization or {}).get("model_sha256")
+    return model.source_sha256 == saved
+
+
+def _check_comparable(bundle: Bundle, quantized: bool) -> None:
+    """Refuse to judge a bundle that a recipe quantized by the float model.
+
+    Raises
+    ------
+    UserInputError
+        It is off on purpose; the hint says what to verify it by.
+    """
+    recipe = (bundle.manifest.quantization or {}).get("recipe")
+    if recipe is None or quantized:
+        return
+    raise UserInputError(
+        f"the bundle was quantized (recipe {recipe}), so its outputs differ from the float "
+        "model's on purpose",
+        where=str(bundle.directory),
+        hint="verify it by the quantized model: compile once more with --save-quantized FILE.onnx, "
+        "then verify --reference FILE.onnx; or say with --tolerance how far it may be off. What "
+        "the recipe cost is in report.json",
+    )
 
 
 def _random_trial(

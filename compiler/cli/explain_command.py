@@ -10,14 +10,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from autoglm_tvm.compiler.cli.options import Json, parse_shapes
-from autoglm_tvm.compiler.cli.stages import show_stages
+from autoglm_tvm.compiler.cli.progress_bar import show_progress
 
 if TYPE_CHECKING:
     from autoglm_tvm.compiler.explain import Explanation, KernelExplanation
 
 # Kernels that are shown unless all or certain ones are asked for; names in a list.
 _MOST_KERNELS = 20
+_MOST_REFUSALS = 12
 _MOST_NAMES = 4
+_ARITHMETIC = {"integer": "green", "int4": "green", "half": "cyan", "float": "yellow"}
 _COLOURS = {"unscheduled": "red", "fallback": "yellow", "special": "green"}
 
 
@@ -49,7 +51,7 @@ def explain_schedules(
     shapes = parse_shapes(shape or [])
     from rich.console import Console
 
-    with show_stages("loading", path.name) as report:
+    with show_progress("loading", path.name) as report:
         from autoglm_tvm.compiler import explain
 
         if not path.is_dir():
@@ -62,6 +64,7 @@ def explain_schedules(
     console = Console(highlight=False, soft_wrap=True)
     if not (kernel or tensor):
         _print_summary(console, found)
+        _print_executions(console, found, limit=None if show_all else _MOST_REFUSALS)
     shown = [
         item for item in chosen.kernels if show_all or kernel or tensor or item.kind != "special"
     ]
@@ -83,6 +86,28 @@ def _print_summary(console: Any, found: Explanation) -> None:
             rule or "unscheduled", str(kernels), number, share, style=_COLOURS[of_rule[0].kind]
         )
     console.print(table)
+
+
+def _print_executions(console: Any, found: Explanation, limit: int | None) -> None:
+    """Of a quantized model: what runs as integers, and what does not and why."""
+    if not found.nodes:
+        return
+    from rich.table import Table
+
+    from autoglm_tvm.compiler.integer.node_execution import refused, shares
+
+    table = Table("arithmetic", "nodes", "multiply-adds")
+    for share in shares(found.nodes):
+        part = share.of_multiply_adds
+        work = "-" if part is None else f"{part:.1%}"
+        table.add_row(share.runs, str(share.nodes), work, style=_ARITHMETIC[share.runs])
+    console.print(table)
+    groups = refused(found.nodes)
+    for group in groups[:limit]:
+        console.print(str(group), markup=False)
+    hidden = 0 if limit is None else len(groups) - limit
+    if hidden > 0:
+        console.print(f"{hidden} more; --all shows every reason")
 
 
 def _print_kernels(

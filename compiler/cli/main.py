@@ -20,6 +20,7 @@ from autoglm_tvm.compiler.cli import (
     doctor_command,
     explain_command,
     inspect_command,
+    quantize_command,
     records_command,
     run_command,
     runtime_command,
@@ -48,6 +49,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command("compile")(compile_command.compile_model)
+app.command("quantize")(quantize_command.quantize_model)
 app.command("run")(run_command.run_bundle)
 app.command("verify")(verify_command.verify_bundle)
 app.command("tune")(tune_command.tune_model)

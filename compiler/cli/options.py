@@ -21,6 +21,17 @@ Cpu = Annotated[str | None, typer.Option(help="Refine the preset: an LLVM CPU, s
 Features = Annotated[
     str | None, typer.Option(help="Refine the preset: CPU features, such as +dotprod,-sve.")
 ]
+Calibration = Annotated[
+    str | None,
+    typer.Option(
+        metavar="DATA",
+        help="Inputs to measure ranges and accuracy on: a folder of .npz files or images, an .npz "
+        "file, file.py:function, or `random` (its accuracy means nothing). A fifth is held out.",
+    ),
+]
+PerLayer = Annotated[
+    bool, typer.Option("--per-layer", help="Measure the error that each quantized layer adds.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 
 

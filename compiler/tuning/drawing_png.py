@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,26 @@ def write_png(drawing: Drawing, path: Path) -> None:
     UserInputError
         The file cannot be written.
     """
+    content = png_bytes(drawing)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    except OSError as error:
+        raise UserInputError(
+            f"cannot write the picture: {error.strerror or error}",
+            where=str(path),
+            hint="name another file with --png",
+        ) from error
+
+
+def png_bytes(drawing: Drawing) -> bytes:
+    """Return a picture as the content of a PNG file.
+
+    Raises
+    ------
+    MissingToolError
+        matplotlib is not installed.
+    """
     figure = require_matplotlib().Figure(
         figsize=(drawing.width / _PIXELS, drawing.height / _PIXELS), facecolor="white"
     )
@@ -36,16 +57,10 @@ def write_png(drawing: Drawing, path: Path) -> None:
     axes.axis("off")
     for shape in drawing.shapes:
         _draw(axes, shape)
+    content = io.BytesIO()
     scale = min(_SCALE, _MOST_PIXELS / drawing.height)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path, dpi=scale * _PIXELS, format="png")
-    except OSError as error:
-        raise UserInputError(
-            f"cannot write the picture: {error.strerror or error}",
-            where=str(path),
-            hint="name another file with --png",
-        ) from error
+    figure.savefig(content, dpi=scale * _PIXELS, format="png")
+    return content.getvalue()
 
 
 def _draw(axes: Any, shape: Shape) -> None:

@@ -14,6 +14,7 @@ from autoglm_tvm.compiler.compile import CompileResult, compile, refined_target
 from autoglm_tvm.compiler.import_onnx import import_onnx
 from autoglm_tvm.compiler.optimise import optimise
 from autoglm_tvm.compiler.passes.wide_indices import wide_indices
+from autoglm_tvm.compiler.quantize import quantize
 from autoglm_tvm.compiler.read import read
 from autoglm_tvm.compiler.tuning.builder import Builder
 from autoglm_tvm.compiler.tuning.open_task import OpenTask
@@ -144,7 +145,8 @@ def tune(
     graph = read(model, shapes)
     choices = Choices()
     with _under(target):
-        optimised = optimise(import_onnx(graph), target, choices)
+        integers = quantize(graph, target).model
+        optimised = optimise(import_onnx(integers), target, choices)
         tasks = [
             OpenTask(task, TaskState(task.workload, task.kernel, task.calls))
             for task in tuning_tasks(optimised, choices, machine_of(target))

@@ -46,7 +46,7 @@ def test_json_names_the_bundle_and_what_it_takes(linear_model: Path, folder: Pat
     assert found["weights_bytes"] > 0
     assert found["activations_peak_bytes"] >= 2 * 4 * 4
     assert list(found["seconds"]) == [
-        *("read", "import", "optimise", "schedule", "build", "package")
+        *("read", "quantize", "import", "optimise", "schedule", "build", "package")
     ]
     bundle = open_bundle(folder / "b")
     assert bundle.manifest.library == "libmine.so"
@@ -65,7 +65,8 @@ def test_a_target_is_refined(linear_model: Path, folder: Path) -> None:
 def test_every_stage_is_dumped_in_order(linear_model: Path, folder: Path) -> None:
     succeeds("compile", linear_model, *SHAPE, "-t", "host", "-o", "b", "--dump-dir", "d")
     stages = sorted(path.name for path in (folder / "d").iterdir() if path.is_dir())
-    assert stages == ["01-read", "02-import", "03-optimise", "04-schedule", "05-build"]
+    names = ("read", "quantize", "import", "optimise", "schedule", "build")
+    assert stages == [f"{number:02d}-{name}" for number, name in enumerate(names, 1)]
     for stage in stages:
         assert (folder / "d" / stage / "summary.txt").read_text("utf-8").strip()
         assert len(list((folder / "d" / stage).iterdir())) > 1

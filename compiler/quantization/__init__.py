@@ -1,0 +1,1 @@
+"""Quantization: from a float model and a recipe to a Q/DQ model, and what that costs."""
