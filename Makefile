@@ -10,7 +10,7 @@ DEBIAN_PACKAGES := adb g++ lld qemu-user qemu-user-static g++-aarch64-linux-gnu 
 ROOMS := artifacts compiler rpc schedules targets
 WORKERS ?= 2
 
-.PHONY: demo test quick lint bench bench-tuning bench-arm64 clean
+.PHONY: demo test quick lint bench bench-tuning bench-arm64 bench-quantization clean
 
 ## Compile, check and run a real model. Needs PyPI alone.
 demo: $(VENV)/.demo
@@ -37,6 +37,12 @@ bench-tuning: $(VENV)/.bench debian-packages
 bench-arm64: $(VENV)/.test debian-packages newest-llvm
 	@mkdir -p build
 	$(BIN)/python benchmarks/arm64.py --json build/bench.json $(ARGS)
+
+## Time, size, arm64 instructions and accuracy of fp16, int8, mixed and int4. Half an hour.
+bench-quantization: $(VENV)/.bench debian-packages
+	@mkdir -p build
+	$(BIN)/python benchmarks/quantization.py --threads 1,2 --json build/bench.json \
+	  --markdown build/quantization.md --png build/quantization.png $(ARGS)
 
 lint: $(VENV)/.test debian-packages
 	$(BIN)/ruff check .

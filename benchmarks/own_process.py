@@ -25,16 +25,19 @@ TIME_LIMIT = 900
 Row = dict[str, Any]
 
 
-def ask(script: Path, request: dict[str, Any]) -> Row:
-    """Return the answer of a script; a row with ``error``, and ``died`` if a signal ended it."""
+def ask(script: Path, request: dict[str, Any], time_limit: int = TIME_LIMIT) -> Row:
+    """Return the answer of a script; a row with ``error``, and ``died`` if a signal ended it.
+
+    It has `time_limit` seconds.
+    """
     with tempfile.TemporaryDirectory() as folder:
         question, answer = Path(folder) / "request.json", Path(folder) / "answer.json"
         question.write_text(json.dumps(request), encoding="utf-8")
         command = [sys.executable, str(script), str(question), str(answer)]
         try:
-            done = subprocess.run(command, capture_output=True, text=True, timeout=TIME_LIMIT)
+            done = subprocess.run(command, capture_output=True, text=True, timeout=time_limit)
         except subprocess.TimeoutExpired:
-            return {"error": f"no answer within {TIME_LIMIT} s"}
+            return {"error": f"no answer within {time_limit} s"}
         if answer.exists():
             return json.loads(answer.read_text("utf-8"))
     if done.returncode < 0:

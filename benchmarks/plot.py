@@ -35,7 +35,7 @@ def write_plot(
     good = [row for row in rows if row.get("right")]
     if not good:
         return
-    pyplot = _pyplot()
+    pyplot = import_pyplot()
     threads = sorted({row["threads"] for row in good})
     models = list(dict.fromkeys(row["model"] for row in good))
     figure, panels = pyplot.subplots(
@@ -99,7 +99,8 @@ def _label_axis(panel: Any) -> None:
     panel.minorticks_off()
 
 
-def _pyplot() -> Any:
+def import_pyplot() -> Any:
+    """Return matplotlib.pyplot without a display; a MissingToolError where there is none."""
     try:
         matplotlib: Any = importlib.import_module("matplotlib")
     except ImportError as error:

@@ -1,0 +1,1 @@
+"""What quantization brings and costs: subjects, measurements, tables."""
