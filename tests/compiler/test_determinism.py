@@ -55,6 +55,7 @@ def test_a_small_network_twice(convolutions_model: Path, tmp_path: Path) -> None
     _compile_twice(convolutions_model, "host", tmp_path)
 
 
+@pytest.mark.slow
 def test_a_symbolic_network_for_a_phone_twice(linear_model: Path, tmp_path: Path) -> None:
     _compile_twice(linear_model, "android-arm64", tmp_path)
 

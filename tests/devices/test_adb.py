@@ -119,6 +119,7 @@ def test_a_phone_that_has_not_allowed_it(adb: AdbServer, phone_folder: Path) -> 
         assert "allow USB debugging" in caught.value.hint
 
 
+@pytest.mark.slow
 def test_a_phone_that_has_gone_offline(adb: AdbServer, phone_folder: Path) -> None:
     with SimulatedPhone(phone_folder) as simulated:
         adb.connect(simulated)

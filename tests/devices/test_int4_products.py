@@ -29,6 +29,7 @@ PRODUCTS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("target", "cpu", "instruction"), TARGETS)
 def test_it_is_as_exact_as_floats(target: str, cpu: str, instruction: str, tmp_path: Path) -> None:
     with EmulatedPhone(cpu=cpu) as phone, connect(phone.tracker, phone.key) as session:

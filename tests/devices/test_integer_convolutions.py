@@ -75,6 +75,7 @@ CONVOLUTIONS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("target", "cpu", "instructions"), TARGETS)
 def test_it_is_exact(target: str, cpu: str, instructions: set[str], tmp_path: Path) -> None:
     used: set[str] = set()

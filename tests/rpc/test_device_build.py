@@ -145,6 +145,7 @@ def test_a_cache_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.Monk
         cached_folder("thing", lambda folder: None)
 
 
+@pytest.mark.slow
 def test_the_sources_compile_without_a_warning() -> None:
     command = [
         *["g++", "-std=c++17", "-fsyntax-only", "-Wall", "-Wextra", "-Wshadow", "-Werror"],

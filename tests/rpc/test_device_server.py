@@ -125,6 +125,7 @@ def test_it_registers_again_after_the_tracker_was_lost(server_folder: Path) -> N
         connect(device.tracker, device.key).close()
 
 
+@pytest.mark.slow
 def test_an_offer_that_nobody_uses_is_renewed(server_folder: Path) -> None:
     with DeviceProcess(server_folder, "patient") as device:
         with TrackerClient(device.tracker, timeout_s=60) as client:

@@ -82,6 +82,7 @@ def test_a_busy_device_is_not_waited_for_for_ever(
     session.remote.upload(bytearray(b"x"), "still-there")
 
 
+@pytest.mark.slow
 def test_a_device_that_froze_is_given_up(device: DeviceProcess) -> None:
     device.wait_until_registered()
     device.server.send_signal(signal.SIGSTOP)

@@ -52,6 +52,7 @@ def trials_of(records: Path) -> Counter[str]:
     )
 
 
+@pytest.mark.slow
 def test_a_session_from_the_first_trial_to_the_bundle(
     small_model: Path, pool: DevicePool, tmp_path: Path
 ) -> None:
@@ -147,6 +148,7 @@ def test_resume_repeats_no_trial(small_model: Path, pool: DevicePool, tmp_path: 
     assert (third.state.trials, third.stopped) == (0, "all trials were spent")
 
 
+@pytest.mark.slow
 def test_a_wrong_candidate_is_never_kept(
     small_model: Path, pool: DevicePool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
