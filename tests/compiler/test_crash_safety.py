@@ -107,6 +107,7 @@ def test_killed_at_any_moment_of_a_compilation(folder: Path, tmp_path: Path) -> 
     assert _check(read_bundle(goal)) == 50
 
 
+@pytest.mark.slow
 def test_killed_while_it_writes(folder: Path, tmp_path: Path) -> None:
     command = _command(tmp_path / "model.onnx", folder / "b", 2)
     moment = _after_the_work_folder_appeared(folder, 0)
@@ -118,6 +119,7 @@ def test_killed_while_it_writes(folder: Path, tmp_path: Path) -> None:
     assert _check(read_bundle(folder / "b")) == 2
 
 
+@pytest.mark.slow
 def test_interrupted_while_it_writes(folder: Path, tmp_path: Path) -> None:
     command = _command(tmp_path / "model.onnx", folder / "b", 2)
     moment = _after_the_work_folder_appeared(folder, 0)
@@ -151,6 +153,7 @@ print(json.dumps(results))
 """
 
 
+@pytest.mark.slow
 def test_a_disk_that_fills_up(linear_model: Path, tmp_path: Path) -> None:
     *failed, last = run_on_disk(tmp_path, "size=256k", _ON_A_SMALL_DISK, linear_model)
     for code, stderr, threads, names in failed:
@@ -175,6 +178,7 @@ print(json.dumps([outcome.code, outcome.stderr, os.listdir(folder)]))
 """
 
 
+@pytest.mark.slow
 def test_no_room_for_temporary_files(linear_model: Path, tmp_path: Path) -> None:
     small, goal = tmp_path / "small", tmp_path / "b"
     small.mkdir()

@@ -51,6 +51,7 @@ def _compile_twice(model: Path, target: str, tmp_path: Path, *options: str) -> N
             assert str(path).encode() not in content, f"{name} names {path}"
 
 
+@pytest.mark.slow
 def test_a_small_network_twice(convolutions_model: Path, tmp_path: Path) -> None:
     _compile_twice(convolutions_model, "host", tmp_path)
 

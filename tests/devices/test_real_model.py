@@ -40,6 +40,7 @@ def linux_board() -> Iterator[DeviceProcess]:
         yield board
 
 
+@pytest.mark.slow
 def test_it_is_right_layer_by_layer(
     emulated_phone: EmulatedPhone, classifier: Path, bundle: Path
 ) -> None:
@@ -50,12 +51,14 @@ def test_it_is_right_layer_by_layer(
     assert all(layer.relative <= TOLERANCE for layer in result.layers)
 
 
+@pytest.mark.slow
 def test_it_runs_on_the_oldest_cpu(classifier: Path, bundle: Path) -> None:
     with EmulatedPhone(cpu="cortex-a53") as phone, connect(phone.tracker, phone.key) as session:
         result = verify(session.open_bundle(bundle), classifier)
     assert result.outputs[0].relative <= TOLERANCE
 
 
+@pytest.mark.slow
 def test_a_bundle_that_the_device_cannot_load_is_not_sent(
     linux_board: DeviceProcess, bundle: Path
 ) -> None:
@@ -66,6 +69,7 @@ def test_a_bundle_that_the_device_cannot_load_is_not_sent(
     assert "autoglm-tvm compile MODEL --target linux-arm64" in told.value.hint
 
 
+@pytest.mark.slow
 def test_without_our_server_the_devices_loader_refuses(
     linux_board: DeviceProcess, bundle: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

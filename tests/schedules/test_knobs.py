@@ -104,6 +104,7 @@ def run(model: onnx.ModelProto, target: Target, choices: Choices, *inputs: np.nd
     return Compiled(built.executable, weights, rules, ()).run(*inputs)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("threads", [1, 2, 3])
 @pytest.mark.parametrize("make", [convolutions, products, integers, attention])
 def test_random_configurations_are_right(make: Any, threads: int) -> None:
